@@ -1,0 +1,1 @@
+"""Erlang/OTP supervision for operating-system processes."""

@@ -1,0 +1,1 @@
+"""Decides, and nothing else does: pure state machines over the standard library."""

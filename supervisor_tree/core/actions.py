@@ -1,0 +1,119 @@
+"""The closed set of what a tree asks of the world.
+
+The shell (`runtime.driver`) carries each one out and decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from supervisor_tree.core.exits import ExitReason, Term
+from supervisor_tree.core.lifecycle import LifecycleEvent
+from supervisor_tree.core.specs import ChildSpec
+from supervisor_tree.core.stimuli import TimerKey
+
+__all__ = [
+    "Action",
+    "CancelTimer",
+    "Publish",
+    "Reply",
+    "Report",
+    "ReportContext",
+    "SetTimer",
+    "SignalChild",
+    "StartChild",
+    "StopSignal",
+    "TreeEnded",
+]
+
+
+class StopSignal(StrEnum):
+    """How to end a child; the core does not know the platform's numbers."""
+
+    STOP = "stop"  # its stop_signal, to the leader; what it leaves behind is ended by the launcher
+    KILL = "kill"  # SIGKILL to the whole scope
+
+
+@dataclass(frozen=True, slots=True)
+class StartChild:
+    """Begin a new life.  Answered by ChildSpawned and ChildReady, or a failure."""
+
+    path: str
+    generation: int
+    spec: ChildSpec
+    args: Any = None  # what start_child gave, under simple_one_for_one
+
+
+@dataclass(frozen=True, slots=True)
+class SignalChild:
+    """End a life.  Answered by ChildExited when its scope is empty."""
+
+    path: str
+    generation: int
+    signal: StopSignal
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Deliver TimerFired(key) at time `at`; the same key replaces an older timer."""
+
+    key: TimerKey
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Forget a timer; a TimerFired already under way is ignored by the core."""
+
+    key: TimerKey
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell whoever listens."""
+
+    event: LifecycleEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to request number `request`: OTP's return value, tuples as tuples."""
+
+    request: int
+    result: Any
+
+
+class ReportContext(StrEnum):
+    """OTP's supervisor reports (supervisor manual, sasl "supervisor report")."""
+
+    START_ERROR = "start_error"
+    CHILD_TERMINATED = "child_terminated"
+    SHUTDOWN_ERROR = "shutdown_error"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A line for the host's log, as OTP's supervisor would write it."""
+
+    supervisor: str
+    generation: int
+    context: ReportContext
+    id: str | None
+    reason: Term
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEnded:
+    """A top-level supervisor has ended.  `cause` is the path whose end brought it down, if any."""
+
+    path: str
+    reason: ExitReason
+    cause: str | None = None
+
+
+Action: TypeAlias = (
+    StartChild | SignalChild | SetTimer | CancelTimer | Publish | Reply | Report | TreeEnded
+)

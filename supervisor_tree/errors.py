@@ -1,0 +1,100 @@
+"""The exceptions that an operator or a user may meet, and the exit code of each.
+
+Codes follow sysexits.h where it has a word, timeout(1) for 124, and supervisord's and
+systemctl's habit of 3 for "not running".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "AlreadyRunning",
+    "ConfigError",
+    "ConfigProblem",
+    "NoHost",
+    "NoSuchChild",
+    "NotPermitted",
+    "OperationFailed",
+    "SupervisorTreeError",
+    "TimedOut",
+    "TryAgain",
+    "UsageError",
+]
+
+
+class SupervisorTreeError(Exception):
+    """Base of all; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class OperationFailed(SupervisorTreeError):
+    """The order was understood and has failed."""
+
+
+class UsageError(SupervisorTreeError):
+    """The words of a call are off."""
+
+    exit_code = 2
+
+
+class NoSuchChild(SupervisorTreeError):
+    """No child has this path."""
+
+    exit_code = 4
+
+
+class NoHost(SupervisorTreeError):
+    """No host runs in this run directory."""
+
+    exit_code = 69
+
+
+class TryAgain(SupervisorTreeError):
+    """The host is busy or about to end."""
+
+    exit_code = 75
+
+
+class NotPermitted(SupervisorTreeError):
+    """The host does not take orders from this user."""
+
+    exit_code = 77
+
+
+class TimedOut(SupervisorTreeError):
+    """The deadline of a wait has passed."""
+
+    exit_code = 124
+
+
+class AlreadyRunning(SupervisorTreeError):
+    """Another host holds this run directory."""
+
+    exit_code = 78
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One mistake in a file: where (lines and columns from 1), at which key, and what was expected."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}"
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class ConfigError(SupervisorTreeError):
+    """A configuration that cannot be used; all its problems at once."""
+
+    exit_code = 78
+
+    def __init__(self, problems: list[ConfigProblem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
