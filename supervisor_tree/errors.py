@@ -77,7 +77,7 @@ class AlreadyRunning(SupervisorTreeError):
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One mistake in a file: where (lines and columns from 1), at which key, and what was expected."""
+    """One mistake in a file: where (line and column from 1), which key, what was expected."""
 
     file: str
     line: int

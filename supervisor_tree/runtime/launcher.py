@@ -96,7 +96,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaked:
-    """Processes that had escaped from the scope and were found: ended if `ended`, else still there."""
+    """Processes that had escaped from the scope: found and ended if `ended`, else still there."""
 
     path: str
     generation: int
@@ -135,7 +135,7 @@ class Launcher(Protocol):
         ...
 
     def collect(self) -> list[LauncherNotice]:
-        """All notices that have come in, each exactly once, in the order of their happening per life."""
+        """All notices that have come in, each exactly once, in order per life."""
         ...
 
     def close(self) -> None:
