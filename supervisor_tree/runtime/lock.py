@@ -1,0 +1,75 @@
+"""One host per run directory: a kernel lock, with the holder's name inside the file.
+
+flock(2) is let go by the kernel when its holder dies, however it dies; so a lock file
+that is merely there means nothing.  The lock is taken by hand and not by a lock library
+because the file must keep saying who holds it while somebody else tries.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from supervisor_tree.errors import AlreadyRunning
+
+__all__ = ["RunDirectoryLock", "boot_id", "start_ticks"]
+
+
+def boot_id() -> str:
+    """Names this boot of the machine (random(4)); pids mean nothing across two of them."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When process `pid` was started, in clock ticks since boot (proc(5), stat field 22)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(stat[stat.rindex(b")") + 2 :].split()[19])
+
+
+class RunDirectoryLock:
+    """Held from `acquire` to `release` or the end of the process."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "lock"
+        self._fd = -1
+
+    def acquire(self, **facts: Any) -> None:
+        """Take the lock and write `facts` and our own identity into it.
+
+        Raises AlreadyRunning, naming the holder, if another process has it.
+        """
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _describe(os.read(fd, 65536))
+            os.close(fd)
+            raise AlreadyRunning(
+                f"cannot run here: {self.path.parent} is held by {holder}; "
+                "stop it with `supervisor-tree shutdown`, or choose another --run-dir"
+            ) from None
+        facts |= {"pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(facts).encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go; the file stays, empty, for the next one."""
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _describe(content: bytes) -> str:
+    try:
+        facts = json.loads(content)
+        return f"host '{facts['name']}' (pid {facts['pid']}, since {facts['started']})"
+    except (ValueError, KeyError, TypeError):
+        return "another host that has not yet written its name"
