@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from supervisor_tree.errors import SupervisorTreeError
@@ -39,9 +39,8 @@ def dump_target(target: Any) -> str | bytes:
         return name
     import dill  # noqa: PLC0415 - 40 ms that named targets need not pay
 
-    module = getattr(target, "__module__", None) or type(target).__module__
     try:
-        with _hidden(module):
+        with _hidden(target):
             return bytes(dill.dumps(target, byref=False, recurse=True))
     except Exception as error:
         raise TargetError(f"cannot send {target!r} to another process: {error}") from error
@@ -98,7 +97,7 @@ def _is_agent(target: Any) -> bool:
 
 
 def _importable_name(target: Any) -> str | None:
-    """ "module:qualname" if an import by that name gives `target` itself, else None."""
+    """The name "module:qualname" if an import by that name gives `target` itself, else None."""
     module_name = getattr(target, "__module__", None)
     qualname = getattr(target, "__qualname__", None)
     if not module_name or not qualname or module_name == "__main__" or "<" in qualname:
@@ -113,33 +112,34 @@ def _importable_name(target: Any) -> str | None:
 
 def _is_findable(module_name: str) -> bool:
     """Whether a fresh interpreter would find the very file that this module came from."""
-    module = sys.modules[module_name]
-    # find_spec answers for loaded modules from themselves; only a parent's path tells.
+    module = sys.modules.get(module_name)
     parent, _, _ = module_name.rpartition(".")
-    try:
-        path = sys.modules[parent].__path__ if parent else None
-        if parent and not _is_findable(parent):
-            return False
-        spec = importlib.machinery.PathFinder.find_spec(module_name, path)
-    except (AttributeError, ImportError, KeyError, ValueError):
+    if module is None or (parent and not _is_findable(parent)):
         return False
-    if spec is None:
-        return module_name in sys.builtin_module_names
-    return spec.origin == getattr(module, "__file__", None)
+    path = sys.modules[parent].__path__ if parent else None
+    # Not importlib.util.find_spec: that asks a loaded module for its own word.
+    for finder in sys.meta_path:
+        spec = finder.find_spec(module_name, path, None)
+        if spec is not None:
+            return spec.origin == getattr(module.__spec__, "origin", None)
+    return False
 
 
 @contextlib.contextmanager
-def _hidden(module_name: str) -> Iterator[None]:
-    """Hide a module that cannot be imported elsewhere, so that dill sends its parts by value."""
-    if module_name == "__main__" or _is_known_findable(module_name):
-        yield
-        return
-    module = sys.modules.pop(module_name)
+def _hidden(target: Any) -> Iterator[None]:
+    """Hide modules of `target` that no other process can import: dill then sends by value.
+
+    It looks where the target itself comes from, through functools.partial and bound
+    methods, but not at what else such a module's code may use.
+    """
+    hidden: dict[str, ModuleType] = {}
+    for part in (target, getattr(target, "func", None), getattr(target, "__self__", None)):
+        name = str(getattr(part, "__module__", None))
+        if name in sys.modules and name != "__main__" and not _is_findable(name):
+            hidden[name] = sys.modules[name]
     try:
+        for name in hidden:
+            del sys.modules[name]
         yield
     finally:
-        sys.modules[module_name] = module
-
-
-def _is_known_findable(module_name: str) -> bool:
-    return module_name not in sys.modules or _is_findable(module_name)
+        sys.modules.update(hidden)

@@ -1,0 +1,1 @@
+"""Agents to read and to run: the demo's and the documentation's."""
