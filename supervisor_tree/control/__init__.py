@@ -1,0 +1,1 @@
+"""How a host is asked and told: the control socket, the event stream, and their words."""

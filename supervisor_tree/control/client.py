@@ -1,0 +1,233 @@
+"""Asking a running host: a blocking client of the control socket.
+
+ZeroMQ goes on connecting for ever and never says "refused", so whether somebody listens
+is asked of the kernel first, by a plain connect, and again while an answer is awaited:
+a host that ends is noticed within half a second, not at the deadline.
+"""
+
+from __future__ import annotations
+
+# The C module alone: `socket` adds 5 ms (enum conversions, selectors) to each command.
+import _socket
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from supervisor_tree.control.wire import (
+    CONTROL_SOCKET,
+    EVENTS_SOCKET,
+    MAX_FRAME_BYTES,
+    MalformedFrame,
+    error_of,
+    read_event,
+    read_reply,
+    request_frame,
+)
+from supervisor_tree.errors import NoHost, NotPermitted, TimedOut
+
+__all__ = ["ControlClient", "host_answers"]
+
+DEFAULT_TIMEOUT_S = 10.0
+
+_PROBE_S = 0.5
+_EVENTS_PER_READ = 1000
+# Between subscribing and being subscribed an event may slip through; an idle stream asks.
+_IDLE_S = (0.05, 0.5, 2.0)
+
+
+def host_answers(run_dir: Path) -> bool:
+    """True if a process listens at the control socket of `run_dir`.
+
+    Raises NotPermitted if this user may not know.
+    """
+    probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
+    try:
+        probe.connect(os.fsencode(run_dir / CONTROL_SOCKET))
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return False
+    except BlockingIOError:  # it listens, and is busy
+        return True
+    except PermissionError:
+        message = f"this user may not speak to the host at {run_dir}"
+        raise NotPermitted(message) from None
+    except OSError as error:
+        raise NoHost(f"no host can be at {run_dir}: {error}") from None
+    finally:
+        probe.close()
+    return True
+
+
+class ControlClient:
+    """One connection to one host.  Not for several threads at once.
+
+    Raises NoHost or NotPermitted when made.  `close` it, or use it in a `with` block.
+    """
+
+    def __init__(self, run_dir: Path | str, *, timeout_s: float | None = DEFAULT_TIMEOUT_S) -> None:
+        self.run_dir = Path(run_dir)
+        self._timeout_s = timeout_s
+        self._next_id = 0
+        self._check_host()
+        self._context = zmq.Context()
+        self._dealer = self._socket(zmq.DEALER, CONTROL_SOCKET)
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; safe to call twice."""
+        self._context.destroy(linger=0)
+
+    def call(
+        self,
+        verb: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = -1.0,
+        on_progress: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Ask and wait for the answer.
+
+        `timeout_s`: None waits for ever; left out, the client's own applies.  Raises what
+        the host answers with (a class of `errors`), NoHost if it ends meanwhile, TimedOut.
+        """
+        limit_s = self._timeout_s if timeout_s == -1.0 else timeout_s
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        self._next_id += 1
+        self._dealer.send(request_frame(self._next_id, verb, args or {}), zmq.NOBLOCK)
+        while True:
+            frame = self._receive(deadline, f"{verb}: no answer within {limit_s:g} s")
+            try:
+                id, status, value = read_reply(frame)
+            except MalformedFrame:
+                continue
+            if id != self._next_id:
+                continue  # the late answer to a call that was given up
+            if status == "ok":
+                return value
+            if status == "error":
+                raise error_of(value)
+            if status == "progress" and on_progress is not None:
+                on_progress(value)
+
+    def events(
+        self,
+        since: int | None = None,
+        *,
+        on_gap: Callable[[int, int], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Every event numbered above `since` (None: only those to come), then live ones.
+
+        No event comes twice, none is missing between two; what the host no longer keeps
+        is told to `on_gap(first, last)`.  Ends when the host does, or after `timeout_s`.
+        A subscription cut short must be closed (`contextlib.closing`).
+        """
+        stream = self._socket(zmq.SUB, EVENTS_SOCKET)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        reader = _EventReader(self.call, on_gap or (lambda first, last: None))
+        try:
+            stream.setsockopt(zmq.SUBSCRIBE, b"")
+            reader.begin(since)
+            idle = 0
+            while deadline is None or time.monotonic() < deadline:
+                yield from reader.catch_up()
+                wait_s = _IDLE_S[min(idle, len(_IDLE_S) - 1)]
+                if deadline is not None:
+                    wait_s = min(wait_s, max(0.0, deadline - time.monotonic()))
+                if stream.poll(int(wait_s * 1000) + 1):
+                    idle = 0
+                    for event in _received(stream):
+                        yield from reader.take(event)
+                else:
+                    idle += 1
+        except NoHost:
+            return
+        finally:
+            stream.close(linger=0)
+
+    def _socket(self, kind: int, name: str) -> zmq.Socket[bytes]:
+        sock = self._context.socket(kind)
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        sock.setsockopt(zmq.RECONNECT_IVL, 20)
+        sock.setsockopt(zmq.RCVHWM, 10_000)
+        sock.connect(f"ipc://{self.run_dir / name}")
+        return sock
+
+    def _receive(self, deadline: float | None, too_late: str) -> bytes:
+        while True:
+            left_s = _PROBE_S if deadline is None else deadline - time.monotonic()
+            if self._dealer.poll(max(0, int(min(left_s, _PROBE_S) * 1000))):
+                return self._dealer.recv(zmq.NOBLOCK)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimedOut(too_late)
+            self._check_host()
+
+    def _check_host(self) -> None:
+        if not host_answers(self.run_dir):
+            raise NoHost(
+                f"no host is running at {self.run_dir}; start one with "
+                "`supervisor-tree run CONFIG`, or name its directory with --run-dir"
+            )
+
+
+class _EventReader:
+    """Puts replayed and live events into one sequence without holes."""
+
+    def __init__(
+        self, call: Callable[[str, Mapping[str, Any]], Any], on_gap: Callable[[int, int], None]
+    ) -> None:
+        self._call = call
+        self._on_gap = on_gap
+        self._last = 0
+        self._instance = ""
+
+    def begin(self, since: int | None) -> None:
+        snapshot = self._call("ping", {})
+        self._instance = snapshot["instance"]
+        self._last = snapshot["seq"] if since is None else since
+
+    def catch_up(self) -> Iterator[dict[str, Any]]:
+        """Read from the host's record all that is newer than the last one given out."""
+        while True:
+            page = self._call("events", {"since": self._last, "limit": _EVENTS_PER_READ})
+            if page["instance"] != self._instance:  # another host's life, another count
+                self._instance, self._last = page["instance"], 0
+                continue
+            if page["first"] > self._last + 1:
+                self._on_gap(self._last + 1, page["first"] - 1)
+            for event in page["events"]:
+                self._last = event["seq"]
+                yield event
+            if len(page["events"]) < _EVENTS_PER_READ:
+                return
+
+    def take(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """One live event: given out if it is the next, after what it shows to be missing."""
+        if event["seq"] > self._last + 1:
+            yield from self.catch_up()
+        if event["seq"] == self._last + 1:
+            self._last = event["seq"]
+            yield event
+
+
+def _received(stream: zmq.Socket[bytes]) -> Iterator[dict[str, Any]]:
+    """Every event that has arrived."""
+    while True:
+        try:
+            frames = stream.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        if len(frames) == 2:
+            try:
+                yield read_event(frames[1])
+            except MalformedFrame:
+                continue
