@@ -26,6 +26,7 @@ __all__ = [
     "StartChild",
     "StopSignal",
     "TreeEnded",
+    "Why",
 ]
 
 
@@ -105,13 +106,30 @@ class Report:
     reason: Term
 
 
+class Why(StrEnum):
+    """What made a supervisor end."""
+
+    STOPPED = "stopped"  # its parent asked
+    KILLED = "killed"
+    INTENSITY = "intensity"  # too many restarts
+    SIGNIFICANT = "significant"  # auto_shutdown
+    BOOT = "boot"  # a child failed to start, or the specification is off
+
+
 @dataclass(frozen=True, slots=True)
 class TreeEnded:
-    """A top-level supervisor has ended.  `cause` is the path whose end brought it down, if any."""
+    """A top-level supervisor has ended.
+
+    `cause` is the path whose end brought it down, if any: followed downwards through
+    nested supervisors that ended because of one of theirs.  `cause_exit` is how that
+    child's last life ended.
+    """
 
     path: str
     reason: ExitReason
     cause: str | None = None
+    why: Why = Why.STOPPED
+    cause_exit: ExitReason | None = None
 
 
 Action: TypeAlias = (

@@ -1,0 +1,337 @@
+"""What a supervisor answers to a request when its turn in the mailbox has come.
+
+The tables are OTP's (supervisor manual, the run-time functions), with a row for each state:
+STOPPED is OTP's undefined, BACKOFF its restarting, and PARKED (ours) answers as undefined
+does.  A child in any other state has an effect in flight, so the request waits for it.
+
+Replies are tuples: ("ok",), ("ok", Handle), ("ok", Handle, Info), ("error", Reason),
+("exit", Reason); a handle is the pid, or "path#generation" for a supervisor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from supervisor_tree.core import life
+from supervisor_tree.core.checks import check_child, check_flags, check_supervisor, template_of
+from supervisor_tree.core.child import Child, ChildState
+from supervisor_tree.core.exits import Term
+from supervisor_tree.core.specs import ChildSpec, Kind, Restart, SupervisorSpec
+from supervisor_tree.core.stimuli import (
+    CountChildrenRequested,
+    DeleteChildRequested,
+    GetChildspecRequested,
+    HoldRequested,
+    ReleaseRequested,
+    ResetFailedRequested,
+    RestartChildRequested,
+    RestartRequested,
+    StartChildRequested,
+    TerminateChildRequested,
+    UpgradeRequested,
+    WhichChildrenRequested,
+)
+from supervisor_tree.core.work import Lane, Purpose, Work
+
+if TYPE_CHECKING:
+    from supervisor_tree.core.supervisor import Supervisor
+
+__all__ = ["ABOUT_A_CHILD", "ANSWERS", "SIMPLE_REFUSES", "answer"]
+
+Handler: TypeAlias = "Callable[[Supervisor, Lane, Child, Any], None]"
+
+SIMPLE_REFUSES = (RestartChildRequested, DeleteChildRequested)
+
+
+def answer(sup: Supervisor, lane: Lane, message: Any) -> None:
+    """Answer one request, at once or when the work that it begins is done."""
+    match message:
+        case StartChildRequested():
+            _start_child(sup, lane, message)
+        case WhichChildrenRequested():
+            sup.tree.reply(message.request, _which_children(sup))
+        case CountChildrenRequested():
+            sup.tree.reply(message.request, _count_children(sup))
+        case UpgradeRequested():
+            sup.tree.reply(message.request, _upgrade(sup, message.spec))
+        case _:
+            _about_a_child(sup, lane, message)
+
+
+def _about_a_child(sup: Supervisor, lane: Lane, message: Any) -> None:
+    path = getattr(message, "path", None)
+    child_id = message.id if path is None else path.rpartition("/")[2]
+    child = sup.children.get(child_id)
+    if sup.simple and isinstance(message, SIMPLE_REFUSES):
+        sup.tree.reply(message.request, ("error", "simple_one_for_one"))
+    elif child is None:
+        sup.tree.reply(message.request, ("error", "not_found"))
+    elif child.lane is not lane:
+        sup.post(child.lane, message)
+    else:
+        ANSWERS[child.state, type(message)](sup, lane, child, message)
+
+
+# --- start_child -----------------------------------------------------------------------
+
+
+def _start_child(sup: Supervisor, lane: Lane, message: StartChildRequested) -> None:
+    spec = sup.template() or message.spec
+    child_id = message.name if sup.simple else spec.id if spec is not None else None
+    if spec is None or not child_id or (sup.simple and "/" in child_id):
+        sup.tree.reply(message.request, ("error", ("invalid_child_spec", child_id)))
+        return
+    if not sup.simple:
+        # OTP 10.1: the specification is checked before its id is looked for.
+        error = check_child(spec, sup.spec.auto_shutdown)
+        if error is not None:
+            sup.tree.reply(message.request, ("error", error))
+            return
+    child = sup.children.get(child_id)
+    if child is not None:
+        ANSWERS[child.state, StartChildRequested](sup, lane, child, message)
+        return
+    child = sup.add_child(child_id, spec, message.args)
+    _begin(sup, child, Purpose.ADD, message.request)
+
+
+def _begin(sup: Supervisor, child: Child, purpose: Purpose, request: int | None) -> None:
+    """Start a child in its lane; a new child of a concurrent supervisor has a fresh one."""
+    work = Work(purpose, child.lane, request=request, subject=child)
+    if purpose in (Purpose.TERMINATE, Purpose.HOLD, Purpose.RENEW):
+        work.stops = deque([child])
+    if purpose in (Purpose.ADD, Purpose.REVIVE, Purpose.RENEW):
+        work.starts = deque([child])
+    child.lane.work = work
+    sup.tree.wake(child.lane)
+
+
+def _already_started(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    sup.tree.reply(message.request, ("error", ("already_started", child.handle)))
+
+
+def _already_present(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    sup.tree.reply(message.request, ("error", "already_present"))
+
+
+# --- the others of OTP -------------------------------------------------------------------
+
+
+def _running(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    sup.tree.reply(message.request, ("error", "running"))
+
+
+def _restarting(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    sup.tree.reply(message.request, ("error", "restarting"))
+
+
+def _get_childspec(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    sup.tree.reply(message.request, ("ok", child.spec))
+
+
+def _delete(sup: Supervisor, lane: Lane, child: Child, message: DeleteChildRequested) -> None:
+    sup.forget_deferred(child)
+    sup.tree.release(child.path)
+    sup.forget(child)
+    sup.tree.reply(message.request, ("ok",))
+
+
+def _terminate(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    _begin(sup, child, Purpose.TERMINATE, message.request)
+
+
+def _terminate_down(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    """No process: undefined it is, and a restart that was due is void (OTP 7.5)."""
+    sup.forget_deferred(child)
+    _take_down(sup, child)
+    if sup.simple or child.spec.restart is Restart.TEMPORARY:
+        sup.forget(child)
+    sup.tree.reply(message.request, ("ok",))
+
+
+def _take_down(sup: Supervisor, child: Child) -> None:
+    life.cancel_timer(sup, child)
+    child.wanted = False
+    if child.state is not ChildState.STOPPED:
+        sup.tree.move(child, ChildState.STOPPED, "terminated")
+
+
+def _revive(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    """restart_child, `start`, `reset-failed`: start at its old place, with counters at 0."""
+    _fresh(sup, child)
+    _begin(sup, child, Purpose.REVIVE, message.request)
+
+
+def _fresh(sup: Supervisor, child: Child) -> None:
+    sup.forget_deferred(child)
+    life.cancel_timer(sup, child)
+    sup.tree.release(child.path)
+    child.attempt = 0
+    child.wanted = True
+    if child.window is not None:
+        child.window.clear()
+    if child.state is ChildState.PARKED:
+        sup.tree.move(child, ChildState.STOPPED, "reset")
+
+
+# --- an operator's orders ------------------------------------------------------------------
+
+
+def _already(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    sup.tree.reply(message.request, ("ok", "already"))
+
+
+def _hold(sup: Supervisor, lane: Lane, child: Child, message: HoldRequested) -> None:
+    sup.tree.hold(child.path)
+    _begin(sup, child, Purpose.HOLD, message.request)
+
+
+def _hold_down(sup: Supervisor, lane: Lane, child: Child, message: HoldRequested) -> None:
+    already = sup.tree.is_held(child)
+    sup.tree.hold(child.path)
+    sup.forget_deferred(child)
+    _take_down(sup, child)
+    sup.tree.reply(message.request, ("ok", "already") if already else ("ok",))
+
+
+def _renew(sup: Supervisor, lane: Lane, child: Child, message: RestartRequested) -> None:
+    _fresh(sup, child)
+    _begin(sup, child, Purpose.RENEW, message.request)
+
+
+def _reset_running(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    """Nothing has failed for good: the counters start anew."""
+    child.attempt = 0
+    if child.window is not None:
+        child.window.clear()
+    sup.tree.reply(message.request, ("ok", "already"))
+
+
+def _later(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    """An effect is in flight in the child's own lane."""
+    sup.post(child.lane, message)
+
+
+# --- pictures ---------------------------------------------------------------------------
+
+
+def _which_children(sup: Supervisor) -> Term:
+    """{Id, Pid | undefined | restarting, Type}, last started first (OTP 10.4)."""
+    return tuple(
+        (child.id, _shown_process(child), _shown_type(child.spec))
+        for child in reversed(sup.children.values())
+    )
+
+
+def _shown_process(child: Child) -> Term:
+    if child.state is ChildState.BACKOFF:
+        return "restarting"
+    if child.state in (ChildState.STOPPED, ChildState.PARKED):
+        return None
+    return child.handle
+
+
+def _shown_type(spec: ChildSpec) -> str:
+    return "supervisor" if spec.kind is Kind.SUPERVISOR else "worker"
+
+
+def _count_children(sup: Supervisor) -> dict[str, int]:
+    """`active` counts processes that are alive, the others specifications (OTP 10.4)."""
+    children = sup.children.values()
+    supervisors = sum(child.spec.kind is Kind.SUPERVISOR for child in children)
+    down = (ChildState.STOPPED, ChildState.BACKOFF, ChildState.PARKED)
+    active = sum(child.state not in down and child.exit is None for child in children)
+    return {
+        "specs": 1 if sup.simple else len(children),
+        "active": active,
+        "supervisors": supervisors,
+        "workers": len(children) - supervisors,
+    }
+
+
+# --- code change ---------------------------------------------------------------------------
+
+
+def _upgrade(sup: Supervisor, spec: SupervisorSpec | None) -> Term:
+    """New flags and specifications; on an error nothing changes (OTP 11)."""
+    if spec is None:
+        return ("ok",)
+    error: Term = check_flags(spec)
+    if error is None:
+        checked = check_supervisor(spec)
+        if isinstance(checked, tuple):
+            error = checked[1] if checked[0] == "start_spec" else checked
+    if error is not None:
+        return ("error", error)
+    if _shape(sup, spec) != _shape(sup, sup.spec):
+        return ("error", ("invalid_strategy", spec.strategy.value))
+    sup.tree.remember_spec(sup, spec)
+    sup.spec = spec
+    template = template_of(spec) if sup.simple else None
+    if template is not None:
+        for child in sup.children.values():
+            child.spec = template
+        return ("ok",)
+    # OTP 11.2: the new list, then those that are only in the old one.
+    old = sup.children
+    sup.children = {}
+    for new in spec.children:
+        if new.id in old:
+            child = old.pop(new.id)
+            child.spec = new
+            sup.children[new.id] = child
+        else:
+            sup.add_child(new.id, new).wanted = False
+    sup.children.update(old)
+    return ("ok",)
+
+
+def _shape(sup: Supervisor, spec: SupervisorSpec) -> tuple[bool, bool]:
+    """What cannot change while children run: instances of a template, and lanes."""
+    probe = type(sup)(sup.tree, sup.path, sup.generation, spec, None)
+    return probe.simple, probe.concurrent
+
+
+def _table() -> dict[tuple[ChildState, type], Handler]:
+    down = (ChildState.STOPPED, ChildState.PARKED)
+    up, due = (ChildState.RUNNING,), (ChildState.BACKOFF,)
+    parked = (ChildState.PARKED,)
+    resting = (*down, *up, *due)
+    lines: list[tuple[tuple[ChildState, ...], type, Handler]] = [
+        *((tuple(ChildState), kind, _later) for kind in ABOUT_A_CHILD),
+        (tuple(ChildState), StartChildRequested, _already_started),
+        ((*down, *due), StartChildRequested, _already_present),
+        (up, RestartChildRequested, _running),
+        (due, RestartChildRequested, _restarting),
+        (down, RestartChildRequested, _revive),
+        (up, DeleteChildRequested, _running),
+        (due, DeleteChildRequested, _restarting),
+        (down, DeleteChildRequested, _delete),
+        (up, TerminateChildRequested, _terminate),
+        ((*down, *due), TerminateChildRequested, _terminate_down),
+        (tuple(ChildState), GetChildspecRequested, _get_childspec),
+        (up, HoldRequested, _hold),
+        ((*down, *due), HoldRequested, _hold_down),
+        (up, ReleaseRequested, _already),
+        ((*down, *due), ReleaseRequested, _revive),
+        (resting, RestartRequested, _renew),
+        (resting, ResetFailedRequested, _reset_running),
+        (parked, ResetFailedRequested, _revive),
+    ]
+    return {(state, kind): handler for states, kind, handler in lines for state in states}
+
+
+ABOUT_A_CHILD: tuple[type, ...] = (
+    StartChildRequested,
+    TerminateChildRequested,
+    RestartChildRequested,
+    DeleteChildRequested,
+    GetChildspecRequested,
+    HoldRequested,
+    ReleaseRequested,
+    RestartRequested,
+    ResetFailedRequested,
+)
+ANSWERS: dict[tuple[ChildState, type], Handler] = _table()

@@ -1,0 +1,117 @@
+"""One child: its record, and the row that a reader sees of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from supervisor_tree.core.exits import ExitReason, Term
+from supervisor_tree.core.intensity import RestartWindow
+from supervisor_tree.core.specs import ChildSpec, Kind, Strategy
+from supervisor_tree.core.stimuli import TimerKey
+
+if TYPE_CHECKING:
+    from supervisor_tree.core.supervisor import Supervisor
+    from supervisor_tree.core.work import Lane, Work
+
+__all__ = ["ALIVE", "Child", "ChildRow", "ChildState", "StoryLine"]
+
+_STORY_LENGTH = 100
+
+# time, state before, state after, cause
+StoryLine = tuple[float, str, str, str]
+
+
+class ChildState(StrEnum):
+    """OTP's undefined is STOPPED, its restarting is BACKOFF (with or without a delay)."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    KILLING = "killing"
+    BACKOFF = "backoff"
+    PARKED = "parked"
+
+
+ALIVE = frozenset(
+    {ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING, ChildState.KILLING}
+)
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """What a supervisor knows of one child.  Only the core writes to it."""
+
+    id: str
+    path: str
+    spec: ChildSpec
+    owner: Supervisor
+    lane: Lane
+    args: Any = None
+    state: ChildState = ChildState.STOPPED
+    generation: int = 0
+    pid: int | None = None
+    inner: Supervisor | None = None  # the nested supervisor, while it is there
+    exit: ExitReason | None = None  # has come in, but its turn in the mailbox has not
+    starter: Work | None = None  # the work that waits for its start
+    stopper: Work | None = None  # the work that waits for its end
+    failure: Term = None  # why its start is being broken off
+    aborted: bool = False  # an order broke off its start
+    timer: TimerKey | None = None
+    deadline: float = 0.0  # of `timer`
+    wanted: bool = True
+    waiting_for: str | None = None
+    restarts: int = 0
+    attempt: int = 0
+    window: RestartWindow | None = None  # of its own, under on_limit: park
+    since: float = 0.0
+    started_at: float | None = None
+    ready: bool = False
+    last_exit: ExitReason | None = None
+    error: Term = None
+    cause: tuple[str, ExitReason | None] | None = None  # whose end ended this supervisor
+    killers: list[int] = field(default_factory=list)  # kill requests to answer when it is dead
+    story: deque[StoryLine] = field(default_factory=lambda: deque(maxlen=_STORY_LENGTH))
+
+    def __repr__(self) -> str:
+        return f"<{self.path} #{self.generation} {self.state}>"
+
+    def move(self, state: ChildState, cause: str, now: float) -> None:
+        """Enter a state; remembered in the story."""
+        self.story.append((now, self.state.value, state.value, cause))
+        self.state = state
+        self.since = now
+
+    @property
+    def handle(self) -> int | str:
+        """What stands for OTP's pid: the pid, or `path#generation` of a supervisor."""
+        return f"{self.path}#{self.generation}" if self.pid is None else self.pid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRow:
+    """What a reader sees of one child, at once, whatever its supervisor is busy with.
+
+    `since` and the other times are the core's own (the `now` of `Tree.handle`), in seconds.
+    `waiting_for` names what keeps a stopped child from starting.
+    """
+
+    path: str
+    id: str
+    kind: Kind
+    state: ChildState
+    ready: bool
+    pid: int | None
+    generation: int
+    restarts: int
+    since: float
+    started_at: float | None
+    wanted: str
+    last_exit: ExitReason | None
+    strategy: Strategy | None
+    error: Term
+    next_start_at: float | None
+    waiting_for: str | None

@@ -1,0 +1,43 @@
+"""How often a supervisor may restart before it gives up (OTP `intensity` and `period`).
+
+OTP reads its clock in whole seconds, and so do we: a restart exactly `period` seconds
+old still counts, and what counts together depends on where second boundaries fall
+(supervisor.erl, add_restart/1).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import floor
+
+__all__ = ["RestartWindow"]
+
+
+class RestartWindow:
+    """The restarts that are remembered, as whole seconds, oldest first."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: deque[int] = deque()
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def record(self, now: float, *, intensity: int, period: float) -> bool:
+        """Remember a restart at `now` (seconds); False if that is one too many.
+
+        A restart that is one too many is remembered, too, as OTP does; who calls is
+        about to give up.
+        """
+        second = floor(now)
+        oldest = second - period
+        times = self._times
+        while times and times[0] < oldest:
+            times.popleft()
+        times.append(second)
+        return len(times) <= intensity
+
+    def clear(self) -> None:
+        """Forget all (an operator's `reset-failed`)."""
+        self._times.clear()
