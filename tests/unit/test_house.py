@@ -28,9 +28,10 @@ PURE = {
     *("functools", "heapq", "itertools", "math", "operator", "types", "typing"),
 }
 
-# Making and reaping processes: the calls, and the places where they are at home.
+# Making and reaping processes: the calls, and the places where they are at home.  An embedding
+# program starts its root by exec, and that is all that is done outside the spawner.
 PROCESS_CALLS = re.compile(r"^os\.(fork|forkpty|posix_spawnp?|wait\d?|waitpid|waitid|system)$")
-PROCESS_MAKERS = ("supervisor_tree/spawner/", "supervisor_tree/host.py")
+PROCESS_MAKERS = ("supervisor_tree/spawner/", "supervisor_tree/embed.py")
 
 
 @cache
