@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from supervisor_tree.core.child import ALIVE, Child, ChildState
-from supervisor_tree.core.specs import ChildSpec, Condition, Need, SupervisorSpec
+from supervisor_tree.core.specs import Condition, Need, StartMode, SupervisorSpec
 
 if TYPE_CHECKING:
     from supervisor_tree.core.tree import Tree
@@ -49,60 +49,49 @@ def _is_met(tree: Tree, path: str, condition: Condition) -> bool:
 
 
 def find_cycle(spec: SupervisorSpec, path: str = "/") -> list[str] | None:
-    """Paths of children that wait for each other, first one repeated at the end; or None.
+    """Paths of children that wait for each other, the first repeated at the end; or None.
 
-    A child also waits for what its supervisor waits for, and a need for a supervisor is one
-    for all that it starts.
+    A need is one edge.  The order of a start makes others: a child waits for the one before it
+    (unless the supervisor is concurrent), for what its supervisor waits for, and a supervisor
+    is ready when its children are.
     """
     edges: dict[str, list[str]] = {}
-    for child_path, child, owner in _walk(spec, path):
-        targets = [needed_path(owner, need) for need in child.needs]
-        nested = _children_of(child)
-        edges[child_path] = targets + [f"{child_path}/{inner.id}" for inner in nested]
-        for inner in nested:
-            edges.setdefault(f"{child_path}/{inner.id}", [])
-    inherited = {
-        child_path: edges.get(child_path, []) + _inherited(spec, path, child_path)
-        for child_path in edges
-    }
-    return _search(inherited)
+    _draw(spec, path, [], edges)
+    return _search(edges)
 
 
-def _children_of(child: ChildSpec) -> tuple[ChildSpec, ...]:
-    return () if child.supervisor is None else child.supervisor.children
-
-
-def _walk(spec: SupervisorSpec, path: str) -> Iterator[tuple[str, ChildSpec, str]]:
+def _draw(
+    spec: SupervisorSpec, path: str, above: list[str], edges: dict[str, list[str]]
+) -> list[str]:
+    """Add the edges of all children; return the paths of the direct ones."""
+    paths: list[str] = []
+    concurrent = spec.start is StartMode.CONCURRENT
     for child in spec.children:
         child_path = f"{path.rstrip('/')}/{child.id}"
-        yield child_path, child, path
+        targets = [needed_path(path, need) for need in child.needs]
+        waits = [*above, *targets, *(paths[-1:] if not concurrent else ())]
+        inner: list[str] = []
         if child.supervisor is not None:
-            yield from _walk(child.supervisor, child_path)
-
-
-def _inherited(spec: SupervisorSpec, path: str, child_path: str) -> list[str]:
-    return []
+            inner = _draw(child.supervisor, child_path, waits, edges)
+        edges[child_path] = [*waits, *inner]
+        paths.append(child_path)
+    return paths
 
 
 def _search(edges: Mapping[str, list[str]]) -> list[str] | None:
-    """Depth-first, without recursion: a cycle is a way back to a path on the way."""
+    """Depth first, without recursion: a cycle is an edge back to a path on the way."""
     done: set[str] = set()
     for start in edges:
-        way: list[str] = []
-        stack: list[tuple[str, Iterator[str]]] = [(start, iter(edges[start]))]
-        if start in done:
-            continue
-        way.append(start)
-        while stack:
-            node, targets = stack[-1]
-            target = next(targets, None)
+        way: dict[str, Iterator[str]] = {} if start in done else {start: iter(edges[start])}
+        while way:
+            node = next(reversed(way))
+            target = next(way[node], None)
             if target is None:
-                stack.pop()
-                way.pop()
+                del way[node]
                 done.add(node)
             elif target in way:
-                return [*way[way.index(target) :], target]
+                names = list(way)
+                return [*names[names.index(target) :], target]
             elif target in edges and target not in done:
-                way.append(target)
-                stack.append((target, iter(edges[target])))
+                way[target] = iter(edges[target])
     return None
