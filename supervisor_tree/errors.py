@@ -77,7 +77,10 @@ class AlreadyRunning(SupervisorTreeError):
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One mistake in a file: where (line and column from 1), which key, what was expected."""
+    """One mistake: where (line and column from 1), which key, what was expected.
+
+    Line 0 is a file as a whole, an empty file name is data that came from no file.
+    """
 
     file: str
     line: int
@@ -86,8 +89,8 @@ class ConfigProblem:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}"
-        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ": ".join(part for part in (where, self.key, self.message) if part)
 
 
 class ConfigError(SupervisorTreeError):

@@ -1,0 +1,278 @@
+"""The tree of several files: included children in their places, and the needs of all.
+
+A child that cannot be used is left out together with its file; children that need it stay,
+and wait for it, as they would if it were stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from supervisor_tree.config.build import Builder, Place, check_beside, child_path
+from supervisor_tree.config.document import READINGS, IncludedDocument
+from supervisor_tree.config.messages import closest
+from supervisor_tree.config.source import Path, Source, read
+from supervisor_tree.core.needs import find_cycle, needed_path
+from supervisor_tree.core.specs import ChildSpec, StartMode, Strategy, SupervisorSpec
+from supervisor_tree.errors import ConfigError, ConfigProblem
+
+__all__ = ["Assembly"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Included:
+    """A readable included file: the child, its supervisor's path, and all built below it."""
+
+    source: Source
+    builder: Builder
+    under: str
+    child: ChildSpec
+
+    @property
+    def address(self) -> str:
+        return child_path(self.under, self.child.id)
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The tree as it grows.  Problems of the main file go to its source."""
+
+    main: Source
+    builder: Builder
+    tree: SupervisorSpec
+    left_out: list[ConfigProblem] = field(default_factory=list)
+    _included: dict[str, _Included] = field(default_factory=dict)
+    _lost: set[str] = field(default_factory=set)
+    _nameless: bool = False
+
+    def include(self, files: Iterable[str]) -> None:
+        """Add the child of each file, or leave it out and say why."""
+        children = [found for file in files if (found := self._read(file))]
+        # A supervisor may come from an included file, so the shallow ones go first.
+        for child in sorted(children, key=lambda child: len(_steps(child.under))):
+            self._attach(child)
+
+    def check_needs(self) -> None:
+        """Needs must name a child, must not wait in vain, and must not run in a circle."""
+        for included in list(self._included.values()):
+            included.source.problems.extend(self._bad_needs(included.builder, [], []))
+        for included in list(self._included.values()):
+            if included.source.problems:
+                self._leave_out(included)
+        # A child that is not known may be the one that an unreadable file would have brought.
+        unknown = self.left_out if self._nameless else self.main.problems
+        self._bad_needs(self.builder, unknown, self.main.problems)
+        self._check_cycles()
+
+    def _read(self, file: str) -> _Included | None:
+        name = _as_shown(file, self.main.file)
+        builder = replace(self.builder, directory=os.path.dirname(file), places={}, named=set())
+        try:
+            source = read(file, READINGS)
+        except ConfigError as error:
+            self.left_out.extend(replace(problem, file=name) for problem in error.problems)
+            self._nameless = True
+            return None
+        source.file = name
+        source.problems = [replace(problem, file=name) for problem in source.problems]
+        data = source.data if isinstance(source.data, dict) else {}
+        under = data.get("under")
+        under = under if isinstance(under, str) else "/"
+        child = builder.child(source.data, source, (), under, model=IncludedDocument)
+        if child is None or source.problems:
+            self._nameless |= "id" not in data
+            self._drop(source, builder)
+            return None
+        return _Included(source, builder, under, child)
+
+    def _attach(self, included: _Included) -> None:
+        source, supervisor = included.source, _supervisor_at(self.tree, included.under)
+        if supervisor is None:
+            hint = closest(included.under, ["/", *_supervisor_paths(self.tree, "/")])
+            message = f"must be the path of a supervisor; there is no {included.under}{hint}"
+            source.problems.append(source.problem(("under",), message))
+        elif supervisor.strategy is Strategy.SIMPLE_ONE_FOR_ONE:
+            message = f"{included.under} is simple_one_for_one and has only its template"
+            source.problems.append(source.problem(("under",), message))
+        elif included.address in self.builder.named or included.address in self._included:
+            message = f"must be unique, but {included.address} is also in {self._file_of(included)}"
+            source.problems.append(source.problem(("id",), message))
+        else:
+            check_beside(included.child, supervisor, source, ())
+        if source.problems:
+            self._drop(source, included.builder)
+            return
+        added = included.child
+        self.tree = _updated(
+            self.tree,
+            _steps(included.under),
+            lambda spec: replace(spec, children=(*spec.children, added)),
+        )
+        self._included[included.address] = included
+
+    def _file_of(self, included: _Included) -> str:
+        if other := self._included.get(included.address):
+            return other.source.file
+        return self.main.file or "the tree"
+
+    def _drop(self, source: Source, builder: Builder) -> None:
+        self.left_out.extend(source.problems)
+        self._lost |= builder.named
+
+    def _leave_out(self, included: _Included) -> None:
+        """Take an included child out of the tree again, with all that was included below it."""
+        if self._included.pop(included.address, None) is None:
+            return
+        self._drop(included.source, included.builder)
+        name = included.child.id
+        self.tree = _updated(
+            self.tree,
+            _steps(included.under),
+            lambda spec: replace(
+                spec, children=tuple(child for child in spec.children if child.id != name)
+            ),
+        )
+        for below in list(self._included.values()):
+            if f"{below.under}/".startswith(f"{included.address}/"):
+                message = f"its supervisor {included.address} was left out"
+                below.source.problems.append(below.source.problem(("under",), message))
+                self._leave_out(below)
+
+    def _bad_needs(
+        self, builder: Builder, unknown: list[ConfigProblem], vain: list[ConfigProblem]
+    ) -> list[ConfigProblem]:
+        """Notes needs of what is not there, and needs that can never be met; returns both."""
+        known = set(self._lost | self.builder.named)
+        for included in self._included.values():
+            known |= included.builder.named
+        dynamic = tuple(f"{path}/" for path in _dynamic_paths(self.tree, "/"))
+        for place in builder.places.values():
+            for index, need in enumerate(place.spec.needs):
+                where: Path = (*place.path, "needs", index)
+                target = needed_path(place.parent, need)
+                if target not in known and not target.startswith(dynamic):
+                    message = f"must name a sibling or a child's path; there is no {target}"
+                    hint = closest(need.child, _names(known, place.parent))
+                    unknown.append(place.source.problem(where, message + hint))
+                elif late := self._starts_later(place, target):
+                    vain.append(place.source.problem(where, late))
+        return [*unknown, *vain]
+
+    def _starts_later(self, place: Place, target: str) -> str:
+        """In a sequential supervisor a child that waits for a later one waits for ever."""
+        spec, here = self.tree, "/"
+        own = child_path(place.parent, place.spec.id)
+        for mine, other in zip(_steps(own), _steps(target), strict=False):
+            if mine != other:
+                order = [child.id for child in spec.children]
+                sequential = spec.start is StartMode.SEQUENTIAL
+                if not sequential or mine not in order or other not in order:
+                    return ""
+                if order.index(mine) > order.index(other):
+                    return ""
+                return (
+                    f"can never be met: {child_path(here, other)} is started after "
+                    f"{child_path(here, mine)}; put it first, or use start: concurrent"
+                )
+            here = child_path(here, mine)
+            inner = next((child.supervisor for child in spec.children if child.id == mine), None)
+            if inner is None:
+                return ""
+            spec = inner
+        return ""
+
+    def _check_cycles(self) -> None:
+        tree = self.tree
+        while (cycle := find_cycle(tree)) is not None:
+            places = [place for path in cycle[1:] if (place := self._place(path)) is not None]
+            needy = [place for place in places if place.spec.needs]
+            if not needy:
+                return
+            # An included child gives way, whatever the main file says stays.
+            place = next((place for place in needy if place.source is not self.main), needy[0])
+            text = " needs ".join(cycle)
+            problem = place.source.problem((*place.path, "needs"), f"run in a circle: {text}")
+            if included := self._file_included(place.source):
+                included.source.problems.append(problem)
+                self._leave_out(included)
+                tree = self.tree
+                continue
+            self.main.problems.append(problem)
+            name = place.spec.id
+            tree = _updated(tree, _steps(place.parent), partial(_freed, name=name))
+
+    def _place(self, path: str) -> Place | None:
+        builders = [self.builder, *(each.builder for each in self._included.values())]
+        return next((b.places[path] for b in builders if path in b.places), None)
+
+    def _file_included(self, source: Source) -> _Included | None:
+        return next((each for each in self._included.values() if each.source is source), None)
+
+
+def _as_shown(file: str, main: str) -> str:
+    """An included file's name as the operator wrote the main one: relative or absolute."""
+    return file if os.path.isabs(main) else os.path.relpath(file)
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in path.split("/") if step]
+
+
+def _names(known: Iterable[str], parent: str) -> list[str]:
+    """What a need of a child of `parent` could have said."""
+    below = f"{parent.rstrip('/')}/"
+    return [*known, *(path.removeprefix(below) for path in known if path.startswith(below))]
+
+
+def _supervisor_at(tree: SupervisorSpec, path: str) -> SupervisorSpec | None:
+    spec: SupervisorSpec | None = tree
+    for step in _steps(path):
+        if spec is None:
+            return None
+        spec = next((child.supervisor for child in spec.children if child.id == step), None)
+    return spec
+
+
+def _supervisor_paths(tree: SupervisorSpec, path: str) -> Iterator[str]:
+    for child in tree.children:
+        if child.supervisor is not None:
+            yield child_path(path, child.id)
+            yield from _supervisor_paths(child.supervisor, child_path(path, child.id))
+
+
+def _dynamic_paths(tree: SupervisorSpec, path: str) -> list[str]:
+    """Supervisors whose children are not known before they run."""
+    return [
+        address
+        for address in ("/", *_supervisor_paths(tree, path))
+        if (spec := _supervisor_at(tree, address)) is not None
+        and spec.strategy is Strategy.SIMPLE_ONE_FOR_ONE
+    ]
+
+
+def _updated(
+    tree: SupervisorSpec, steps: list[str], change: Callable[[SupervisorSpec], SupervisorSpec]
+) -> SupervisorSpec:
+    """The tree with the supervisor at the end of `steps` changed."""
+    if not steps:
+        return change(tree)
+    children = tuple(
+        replace(child, supervisor=_updated(child.supervisor, steps[1:], change))
+        if child.id == steps[0] and child.supervisor is not None
+        else child
+        for child in tree.children
+    )
+    return replace(tree, children=children)
+
+
+def _freed(spec: SupervisorSpec, name: str) -> SupervisorSpec:
+    """The supervisor with one child that needs nothing any more."""
+    return replace(
+        spec,
+        children=tuple(
+            replace(child, needs=()) if child.id == name else child for child in spec.children
+        ),
+    )
