@@ -88,49 +88,85 @@ def configuration_page() -> Iterator[str]:
         "made. Unknown and duplicate keys are mistakes. Durations are written `250ms`, `5s`, "
         "`2m`, `1h` or `infinity`, sizes `64 KB`, `20 MB` or `1 GB`.\n"
     )
-    yield from table("The file", schema)
-    for name, definition in sorted(schema.get("$defs", {}).items()):
-        if "properties" in definition:
-            yield from table(name, definition)
+    found = parts(schema)
+    for title, definition in found.items():
+        yield f"## {title}\n"
+        yield one_line(definition.get("description")) + "\n"
+        base = BASES.get(title)
+        known = found[base]["properties"] if base else {}
+        if base:
+            yield f"The keys of [{base}](#{base}), and:\n"
+        yield "| key | value | |\n| --- | --- | --- |"
+        required = definition.get("required", ())
+        for key, value in definition["properties"].items():
+            if value == known.get(key):
+                continue
+            text = one_line(value.get("description"))
+            note = f"required; {text}" if key in required else text
+            yield f"| `{key}` | {shown_type(value, schema['$defs'])} | {note} |"
+        yield ""
 
 
-def table(title: str, definition: dict[str, Any]) -> Iterator[str]:
-    yield f"## {title}\n"
-    if text := definition.get("description"):
-        yield one_line(text) + "\n"
-    yield "| key | value | default | |\n| --- | --- | --- | --- |"
-    required = definition.get("required", ())
-    for key, value in definition["properties"].items():
-        default = "required" if key in required else shown_default(value)
-        yield f"| `{key}` | {shown_type(value)} | {default} | {one_line(value.get('description'))} |"
-    yield ""
+# A mapping that has all keys of another one shows only what it adds.
+BASES = {"child": "defaults", "included": "child", "template": "child"}
 
 
-def shown_default(value: dict[str, Any]) -> str:
-    default = value.get("default")
-    if default is None or default in ({}, [], ""):
-        return ""
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+def parts(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every mapping of the file by its title, in the order in which a reader comes upon it."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = [schema]
+    while waiting or "included" not in found:
+        node = waiting.pop(0) if waiting else schema["$defs"]["IncludedDocument"]
+        if "$ref" in node:
+            node = schema["$defs"][referred(node)]
+        if "properties" in node:
+            if title_of(node) in found:
+                continue
+            found[title_of(node)] = node
+            waiting.extend(node["properties"].values())
+        waiting.extend(node.get("anyOf", ()))
+        waiting.extend(item for item in [node.get("items")] if item)
+    return found
 
 
-def shown_type(value: dict[str, Any]) -> str:
+def title_of(definition: dict[str, Any]) -> str:
+    """`BackoffDocument` -> `backoff`."""
+    name = str(definition["title"]).removesuffix("Document")
+    return name.lower() if name.isidentifier() else "The file"
+
+
+def referred(node: dict[str, Any]) -> str:
+    return str(node["$ref"]).rsplit("/", 1)[-1]
+
+
+# A pattern that only one kind of value has, and what that kind is called.
+PATTERNS = {"ms|s|m|h": "duration", "[bB]": "size"}
+
+
+def shown_type(value: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "$ref" in value:
-        name = value["$ref"].rsplit("/", 1)[-1]
-        return f"[{name}](#{name.lower()})"
-    if "const" in value:
-        return f"`{value['const']}`"
-    if "enum" in value:
-        return ", ".join(f"`{word}`" for word in value["enum"])
+        return shown_type(definitions[referred(value)], definitions)
+    if "properties" in value:
+        return f"[{title_of(value)}](#{title_of(value).lower().replace(' ', '-')})"
+    if "const" in value or "enum" in value:
+        return ", ".join(f"`{word}`" for word in value.get("enum", [value.get("const")]))
     for key in ("anyOf", "oneOf"):
         if key in value:
-            kinds = dict.fromkeys(map(shown_type, value[key]))
+            kinds = dict.fromkeys(shown_type(one, definitions) for one in value[key])
+            if {"duration", "size"} & kinds.keys():
+                kinds.pop("number", None)  # seconds, or bytes
+                kinds.pop("integer", None)
             return " or ".join(kind for kind in kinds if kind != "null")
     if value.get("type") == "array":
-        return f"list of {shown_type(value.get('items', {}))}"
+        return f"list of {shown_type(value.get('items', {}), definitions)}"
     extra = value.get("additionalProperties")
     if value.get("type") == "object" and isinstance(extra, dict):
-        return f"map to {shown_type(extra)}"
-    return str(value.get("format") or value.get("type") or "anything")
+        return f"mapping to {shown_type(extra, definitions)}"
+    for mark, kind in PATTERNS.items():
+        if mark in value.get("pattern", ""):
+            return kind
+    kind = value.get("type", "anything")
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
 
 
 def one_line(text: str | None) -> str:
