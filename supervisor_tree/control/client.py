@@ -17,6 +17,7 @@ from typing import Any
 
 import zmq
 
+from supervisor_tree.control.facts import add_facts
 from supervisor_tree.control.wire import (
     CONTROL_SOCKET,
     EVENTS_SOCKET,
@@ -67,9 +68,8 @@ class ControlClient:
     Raises NoHost or NotPermitted when made.  `close` it, or use it in a `with` block.
     """
 
-    def __init__(self, run_dir: Path | str, *, timeout_s: float | None = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(self, run_dir: Path | str) -> None:
         self.run_dir = Path(run_dir)
-        self._timeout_s = timeout_s
         self._next_id = 0
         self._check_host()
         self._context = zmq.Context()
@@ -85,31 +85,30 @@ class ControlClient:
         """Let go of the connection; safe to call twice."""
         self._context.destroy(linger=0)
 
-    def call(
+    def request(
         self,
         verb: str,
         args: Mapping[str, Any] | None = None,
         *,
-        timeout_s: float | None = -1.0,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
         on_progress: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Ask and wait for the answer.
+        """Ask and wait for the answer, at most `timeout` seconds (None: for ever).
 
-        `timeout_s`: None waits for ever; left out, the client's own applies.  Raises what
-        the host answers with (a class of `errors`), NoHost if it ends meanwhile, TimedOut.
+        Raises what the host answers with (a class of `errors`), NoHost if it ends
+        meanwhile, TimedOut.
         """
-        limit_s = self._timeout_s if timeout_s == -1.0 else timeout_s
-        deadline = None if limit_s is None else time.monotonic() + limit_s
+        deadline = None if timeout is None else time.monotonic() + timeout
         self._next_id += 1
         self._dealer.send(request_frame(self._next_id, verb, args or {}), zmq.NOBLOCK)
         while True:
-            frame = self._receive(deadline, f"{verb}: no answer within {limit_s:g} s")
+            frame = self._receive(deadline, verb)
             try:
                 id, status, value = read_reply(frame)
             except MalformedFrame:
                 continue
             if id != self._next_id:
-                continue  # the late answer to a call that was given up
+                continue  # the late answer to a request that was given up
             if status == "ok":
                 return value
             if status == "error":
@@ -117,37 +116,44 @@ class ControlClient:
             if status == "progress" and on_progress is not None:
                 on_progress(value)
 
-    def events(
+    def status(self, path: str = "/", *, all: bool = False) -> list[dict[str, Any]]:
+        """The rows of `status`, with the process facts that only this side looks up."""
+        rows: list[dict[str, Any]] = self.request("status", {"path": path, "all": all})
+        add_facts(rows)
+        return rows
+
+    def subscribe_events(
         self,
         since: int | None = None,
         *,
+        timeout: float | None = None,
         on_gap: Callable[[int, int], None] | None = None,
-        timeout_s: float | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Every event numbered above `since` (None: only those to come), then live ones.
 
-        No event comes twice, none is missing between two; what the host no longer keeps
-        is told to `on_gap(first, last)`.  Ends when the host does, or after `timeout_s`.
-        A subscription cut short must be closed (`contextlib.closing`).
+        No event comes twice and none is missing between two; what the host no longer
+        keeps is told to `on_gap(first, last)`.  Ends when the host does.  Raises TimedOut
+        when none comes for `timeout` seconds.  Close a generator that is left early
+        (`contextlib.closing`).
         """
         stream = self._socket(zmq.SUB, EVENTS_SOCKET)
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        reader = _EventReader(self.call, on_gap or (lambda first, last: None))
+        reader = _EventReader(self.request, on_gap or (lambda first, last: None))
         try:
             stream.setsockopt(zmq.SUBSCRIBE, b"")
             reader.begin(since)
-            idle = 0
-            while deadline is None or time.monotonic() < deadline:
-                yield from reader.catch_up()
-                wait_s = _IDLE_S[min(idle, len(_IDLE_S) - 1)]
-                if deadline is not None:
-                    wait_s = min(wait_s, max(0.0, deadline - time.monotonic()))
-                if stream.poll(int(wait_s * 1000) + 1):
-                    idle = 0
+            yield from reader.catch_up()
+            silence = _Silence(timeout)
+            while True:
+                if stream.poll(silence.next_wait_ms()):
                     for event in _received(stream):
-                        yield from reader.take(event)
-                else:
-                    idle += 1
+                        for next_event in reader.take(event):
+                            silence.broken()
+                            yield next_event
+                else:  # has the subscription missed one, or the host ended?
+                    self._check_host()
+                    for next_event in reader.catch_up():
+                        silence.broken()
+                        yield next_event
         except NoHost:
             return
         finally:
@@ -162,13 +168,13 @@ class ControlClient:
         sock.connect(f"ipc://{self.run_dir / name}")
         return sock
 
-    def _receive(self, deadline: float | None, too_late: str) -> bytes:
+    def _receive(self, deadline: float | None, verb: str) -> bytes:
         while True:
             left_s = _PROBE_S if deadline is None else deadline - time.monotonic()
             if self._dealer.poll(max(0, int(min(left_s, _PROBE_S) * 1000))):
                 return self._dealer.recv(zmq.NOBLOCK)
             if deadline is not None and time.monotonic() >= deadline:
-                raise TimedOut(too_late)
+                raise TimedOut(f"{verb}: the host at {self.run_dir} has not answered in time")
             self._check_host()
 
     def _check_host(self) -> None:
@@ -183,22 +189,23 @@ class _EventReader:
     """Puts replayed and live events into one sequence without holes."""
 
     def __init__(
-        self, call: Callable[[str, Mapping[str, Any]], Any], on_gap: Callable[[int, int], None]
+        self, request: Callable[[str, Mapping[str, Any]], Any], on_gap: Callable[[int, int], None]
     ) -> None:
-        self._call = call
+        self._request = request
         self._on_gap = on_gap
         self._last = 0
         self._instance = ""
 
     def begin(self, since: int | None) -> None:
-        snapshot = self._call("ping", {})
-        self._instance = snapshot["instance"]
-        self._last = snapshot["seq"] if since is None else since
+        """Place the reader behind `since`, or at the end of what is known by now."""
+        host = self._request("ping", {})
+        self._instance = host["instance"]
+        self._last = host["seq"] if since is None else since
 
     def catch_up(self) -> Iterator[dict[str, Any]]:
         """Read from the host's record all that is newer than the last one given out."""
         while True:
-            page = self._call("events", {"since": self._last, "limit": _EVENTS_PER_READ})
+            page = self._request("events", {"since": self._last, "limit": _EVENTS_PER_READ})
             if page["instance"] != self._instance:  # another host's life, another count
                 self._instance, self._last = page["instance"], 0
                 continue
@@ -217,6 +224,30 @@ class _EventReader:
         if event["seq"] == self._last + 1:
             self._last = event["seq"]
             yield event
+
+
+class _Silence:
+    """How long to wait for the next event, and when its absence is too long."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self.broken()
+
+    def broken(self) -> None:
+        """An event has come."""
+        self._waits = 0
+        self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
+
+    def next_wait_ms(self) -> int:
+        """Raises TimedOut when there is nothing left to wait for."""
+        wait_s = _IDLE_S[min(self._waits, len(_IDLE_S) - 1)]
+        self._waits += 1
+        if self._deadline is not None:
+            left_s = self._deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimedOut(f"no event within {self._timeout:g} s")
+            wait_s = min(wait_s, left_s)
+        return int(wait_s * 1000) + 1
 
 
 def _received(stream: zmq.Socket[bytes]) -> Iterator[dict[str, Any]]:
