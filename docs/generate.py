@@ -23,7 +23,7 @@ NOTE = "<!-- Written by docs/generate.py from the code: `make docs`. Do not edit
 
 # What each event says.  A test keeps this list and the code's own equal.
 EVENTS = {
-    EventName.HOST_STARTED: "The host has its lock, its sockets and its spawner.",
+    EventName.HOST_STARTED: "The host is up, and every child of its tree has become ready.",
     EventName.HOST_STOPPING: "The host has been told to stop, or its tree has ended.",
     EventName.HOST_REEXEC: "The host replaces its own program. Not sent yet.",
     EventName.SPAWNER_STARTED: "A process that forks is there; after the first, a replacement.",
