@@ -195,7 +195,7 @@ def usage(parser: argparse.ArgumentParser) -> str:
     def formatter(prog: str) -> argparse.HelpFormatter:
         return argparse.HelpFormatter(prog, width=98, max_help_position=30)
 
-    parser.formatter_class = formatter  # type: ignore[assignment]  # not the terminal's width
+    parser.formatter_class = formatter  # as wide as a page, not as this terminal
     return parser.format_help().strip()
 
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 
-def blocks(language: str) -> list[object]:
+def blocks(language: str) -> list[Any]:
     """Every fenced block of one language, named by its page and line."""
     found = []
     for page in PAGES:
