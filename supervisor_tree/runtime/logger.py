@@ -1,0 +1,479 @@
+"""The process `/_/logger`: takes what children write from their pipes to their log files.
+
+The root hands it the read ends (see `logs`), and keeps them too: whatever happens here, what
+has not been written is still in the pipes.  `logwire` says how a batch survives a kill.
+
+One loop, one thread.  Pipes are watched edge-triggered, as a line without its end stays in
+its pipe: unread, so that it outlives this process.  It is taken at last when the pipe ends,
+when it grows beyond 64 KiB or half of the pipe, or when the child has been silent for 2 s
+(a prompt, a progress bar): such a piece is marked as one that the next line continues.
+
+If a file cannot be written, lines are dropped and counted, and a note says so when writing
+works again: a full disk must not stop a child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from supervisor_tree.agents.notify import Notifier
+from supervisor_tree.runtime.logbook import file_of, format_batch, prefix_of
+from supervisor_tree.runtime.logfile import Budget, LogFile
+from supervisor_tree.runtime.logwire import (
+    Disconnected,
+    Intent,
+    Journal,
+    discard,
+    receive,
+    send,
+    settle,
+    unread,
+)
+
+__all__ = ["LogWriter", "main"]
+
+_CONNECT_WAIT_S = 10.0
+_DRAIN_S = 2.0  # a stop takes no longer, however much is still being written
+_QUIET_S = 0.05  # nothing came for so long: drained
+_IDLE_PARTIAL_S = 2.0
+_MAX_LINE = 64 * 1024
+_MAX_BATCH = 4 << 20  # bytes written at once: short lines grow by their prefix
+_RETRY_S = 0.5  # before a file that could not be written is tried again
+_HOUSEKEEP_S = 1.0
+_CLOSE_IDLE_S = 30.0
+_PAUSE_S = 0.002  # between rounds while little comes: more lines per batch
+_LITTLE = 16 * 1024
+_EDGE = select.EPOLLIN | select.EPOLLET
+
+
+class _Stopping(Protocol):
+    def is_set(self) -> bool: ...
+
+    def fileno(self) -> int: ...
+
+
+class _Context(Protocol):
+    @property
+    def args(self) -> Mapping[str, Any]: ...
+
+    @property
+    def stopping(self) -> _Stopping: ...
+
+
+def main(ctx: _Context) -> None:
+    """Run until asked to stop or the root is gone.
+
+    Arguments: `run_dir`, `log_dir`, and optionally `total_bytes`, the budget of all files.
+    """
+    stopping = ctx.stopping
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file size limit shall be an errno
+    os.umask(0o027)  # logs are for the owner, and for a group that watches
+    os.environ["TZ"] = "UTC"  # rotated files are named in UTC, as lines are
+    time.tzset()
+    log_dir = str(ctx.args["log_dir"])
+    connection = _connect(os.path.join(str(ctx.args["run_dir"]), "logger.sock"))
+    total = int(ctx.args.get("total_bytes", 1_000_000_000))
+    writer = LogWriter(connection, log_dir, total, stopping)
+    try:
+        writer.run()
+    finally:
+        writer.close()
+
+
+class _Book:
+    """A log file and what could not be written to it."""
+
+    def __init__(self, file: LogFile) -> None:
+        self.file = file
+        self.used_at = 0.0
+        self.retry_at = 0.0
+        self.dropped = 0
+        self.problem = ""
+        self.owner: _Pipe | None = None  # in whose name a note is written
+        self.pipes = 0  # that write to it
+
+
+class _Pipe:
+    """One stream of one life."""
+
+    def __init__(self, key: int, fd: int, name: str, life: tuple[str, int, int]) -> None:
+        self.key = key
+        self.fd = fd
+        self.name = name
+        self.path, self.pid, self.generation = life
+        self.torn = False  # its next bytes are the end of a line that the root had to discard
+        self.hung_up = False
+        self.seen = 0  # bytes of the incomplete line at the last look
+        self.waits_until = 0.0  # when an incomplete line is taken as it is; 0: there is none
+        self.lines = 0
+        self.bytes = 0
+        self.dropped = 0
+        self.book: _Book
+
+
+class LogWriter:
+    """The logger's loop and all it holds."""
+
+    def __init__(
+        self, connection: socket.socket, log_dir: str, total_bytes: int, stopping: _Stopping
+    ) -> None:
+        self._connection = connection
+        self._connection.setblocking(False)
+        self._log_dir = log_dir
+        self._budget = Budget(log_dir, total_bytes)
+        self._stopping = stopping
+        self._pipes: dict[int, _Pipe] = {}  # by descriptor
+        self._ready: dict[int, _Pipe] = {}
+        self._partial: dict[int, _Pipe] = {}
+        self._books: dict[str, _Book] = {}
+        self._outbox: list[list[Any]] = []
+        self._journal: Journal | None = None
+        self._sink_read = self._sink_write = -1
+        self._peek_read, self._peek_write = -1, -1
+        self._peek_size = 0
+        self._root_gone = False
+        self._housekeeping_at = 0.0
+        self._round_bytes = 0
+        self._tee = ctypes.CDLL(None, use_errno=True).tee
+        self._epoll = select.epoll()
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+        self._epoll.register(stopping.fileno(), select.EPOLLIN | select.EPOLLET)
+
+    # -- the loop ---------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until asked to stop, or the root is gone: then what is there is written, no more."""
+        while not (self._stopping.is_set() or self._root_gone):
+            self._turn(self._timeout())
+            if 0 < self._round_bytes < _LITTLE:
+                time.sleep(_PAUSE_S)
+        deadline = time.monotonic() + _DRAIN_S
+        while time.monotonic() < deadline:
+            if not self._turn(0.0 if self._ready else _QUIET_S) and not self._ready:
+                break
+        self._write_notes(time.monotonic(), last=True)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for book in self._books.values():
+            book.file.release()
+        for pipe in self._pipes.values():
+            os.close(pipe.fd)
+        self._epoll.close()
+        self._connection.close()
+        if self._journal is not None:
+            self._journal.close()
+            for fd in (self._sink_read, self._sink_write, self._peek_read, self._peek_write):
+                os.close(fd)
+
+    def _timeout(self) -> float | None:
+        if self._ready:
+            return 0.0
+        wake = [self._housekeeping_at] if self._housekeeping_at else []
+        wake += [min(pipe.waits_until for pipe in self._partial.values())] if self._partial else []
+        return max(0.0, min(wake) - time.monotonic()) if wake else None
+
+    def _turn(self, timeout: float | None) -> int:
+        """Wait, then write one batch of each pipe that has one.  Returns the number of events."""
+        events = self._epoll.poll(timeout)
+        for fd, event in events:
+            pipe = self._pipes.get(fd)
+            if pipe is not None:
+                pipe.hung_up = pipe.hung_up or bool(event & select.EPOLLHUP)
+                self._ready[fd] = pipe
+            elif fd == self._connection.fileno():
+                self._heed_root()
+        now = time.monotonic()
+        for pipe in [pipe for pipe in self._partial.values() if pipe.waits_until <= now]:
+            self._ready[pipe.fd] = pipe
+        self._round_bytes = 0
+        for pipe in list(self._ready.values()):
+            if not self._serve(pipe, now):
+                del self._ready[pipe.fd]
+        if self._housekeeping_at and now >= self._housekeeping_at:
+            self._keep_house(now)
+        self._flush_outbox()
+        return len(events)
+
+    # -- one pipe ---------------------------------------------------------------------
+
+    def _serve(self, pipe: _Pipe, now: float) -> bool:
+        """Write one batch.  True if there may be more to write now."""
+        data = self._peek(pipe.fd)
+        if data is None:
+            if pipe.hung_up:
+                self._finish(pipe)
+            return False
+        taken, partial = self._cut(pipe, data, now)
+        if taken == 0:
+            return False
+        self._partial.pop(pipe.fd, None)
+        pipe.waits_until, pipe.seen = 0.0, 0
+        skipped = 0
+        if pipe.torn:
+            skipped = data.find(b"\n", 0, taken) + 1 or taken
+            pipe.torn = not data.endswith(b"\n", 0, skipped)
+        if skipped < taken:
+            taken = self._write(pipe, data, skipped, taken, partial=partial, now=now)
+        self._consume(pipe.fd, taken)
+        self._round_bytes += taken
+        return True
+
+    def _peek(self, fd: int) -> bytes | None:
+        """A copy of what the pipe holds, None if it is empty."""
+        count = self._tee(
+            fd, self._peek_write, ctypes.c_size_t(self._peek_size), os.SPLICE_F_NONBLOCK
+        )
+        if count > 0:
+            return os.read(self._peek_read, count)
+        code = ctypes.get_errno()
+        if count < 0 and code not in {errno.EAGAIN, errno.EINTR}:
+            raise OSError(code, os.strerror(code))
+        return None
+
+    def _cut(self, pipe: _Pipe, data: bytes, now: float) -> tuple[int, bool]:
+        """How many bytes to take, and whether they end within a line.  0: wait for more."""
+        taken = data.rfind(b"\n") + 1
+        if taken:
+            return taken, False
+        if pipe.hung_up and len(data) == unread(pipe.fd):
+            return len(data), False
+        limit = min(_MAX_LINE, self._peek_size // 2, _capacity(pipe.fd) // 2)
+        if len(data) >= limit:
+            return min(len(data), _MAX_LINE), True
+        if pipe.waits_until and now >= pipe.waits_until and len(data) == pipe.seen:
+            return len(data), True
+        if len(data) != pipe.seen:
+            pipe.seen, pipe.waits_until = len(data), now + _IDLE_PARTIAL_S
+            self._partial[pipe.fd] = pipe
+        return 0, False
+
+    def _write(  # noqa: PLR0913
+        self, pipe: _Pipe, data: bytes, start: int, end: int, *, partial: bool, now: float
+    ) -> int:
+        """Write `data[start:end]`, or as many of its lines as make one batch.
+
+        Returns where the batch has ended; what could not be written counts as done, dropped.
+        """
+        book = pipe.book
+        prefix = prefix_of(
+            time.time(), pipe.path, pipe.name, pipe.pid, pipe.generation, partial=partial
+        )
+        end = _fitting(data, start, end, min(_MAX_BATCH, book.file.rotation), len(prefix))
+        batch = format_batch(data[start:end], prefix)
+        lines = data.count(b"\n", start, end) or 1
+        pipe.bytes += end - start
+        if now < book.retry_at or not self._append(pipe, book, batch, end, now):
+            book.dropped += lines
+            pipe.dropped += lines
+            self._housekeeping_at = self._housekeeping_at or now + _HOUSEKEEP_S
+        else:
+            pipe.lines += lines
+        return end
+
+    def _append(self, pipe: _Pipe, book: _Book, batch: bytes, taken: int, now: float) -> bool:
+        """To the file, with a note of what was dropped before.  False: it cannot be written."""
+        journal = self._journal
+        note = _note_of(book, pipe) if book.dropped else b""
+        batch = note + batch
+
+        def placed(state: os.stat_result) -> None:
+            if journal is not None and taken:
+                where = (state.st_dev, state.st_ino, state.st_size)
+                journal.write(Intent(pipe.key, taken, len(batch), *where))
+
+        try:
+            book.file.append(batch, placed)
+        except OSError as error:
+            book.problem = error.strerror or str(error)
+            book.retry_at = now + _RETRY_S
+            book.owner = pipe
+            return False
+        book.dropped = 0
+        book.used_at = now
+        self._housekeeping_at = self._housekeeping_at or now + _HOUSEKEEP_S
+        if self._budget.spend(len(batch)) or book.file.rotated:
+            book.file.rotated = False
+            self._enforce_budget()
+        return True
+
+    def _consume(self, fd: int, count: int) -> None:
+        """Steps 4 and 5 of `logwire`."""
+        while count > 0:
+            count -= os.splice(fd, self._sink_write, count, flags=os.SPLICE_F_NONBLOCK)
+        if self._journal is not None:
+            self._journal.clear()
+        discard(self._sink_read)
+
+    def _finish(self, pipe: _Pipe) -> None:
+        """The pipe is at its end and empty: the root may let go of it."""
+        # The root holds the same open pipe, so closing our descriptor would not unregister it.
+        self._epoll.unregister(pipe.fd)
+        os.close(pipe.fd)
+        del self._pipes[pipe.fd]
+        pipe.book.pipes -= 1
+        self._partial.pop(pipe.fd, None)
+        self._outbox.append(["closed", pipe.key, pipe.lines, pipe.bytes, pipe.dropped])
+
+    # -- the root ---------------------------------------------------------------------
+
+    def _heed_root(self) -> None:
+        try:
+            while True:
+                frame, fds, lost = receive(self._connection)
+                self._on_frame(frame, fds, lost)
+        except BlockingIOError:
+            return
+        except Disconnected:
+            self._root_gone = True
+            self._epoll.unregister(self._connection.fileno())
+
+    def _on_frame(self, frame: list[Any], fds: list[int], lost: bool) -> None:
+        match frame:
+            case ["hello"] if len(fds) == 3:
+                self._take_tools(*fds)
+            case ["life", streams, path, pid, generation, limits]:
+                if lost or len(fds) != len(streams):
+                    for fd in fds:
+                        os.close(fd)
+                    self._outbox.append(["again", [stream[0] for stream in streams]])
+                    return
+                for (key, name, discarded, torn), fd in zip(streams, fds, strict=True):
+                    pipe = _Pipe(key, fd, name, (path, pid, generation))
+                    self._adopt(pipe, limits, discarded, torn)
+            case ["live"]:
+                if self._journal is not None:
+                    self._journal.clear()
+                    discard(self._sink_read)
+                Notifier.from_environment().ready()
+            case ["reopen"]:
+                for book in self._books.values():
+                    book.file.release()
+            case _:
+                for fd in fds:
+                    os.close(fd)
+
+    def _take_tools(self, memory: int, sink_read: int, sink_write: int) -> None:
+        self._journal = Journal(memory)
+        os.close(memory)
+        self._sink_read, self._sink_write = sink_read, sink_write
+        self._peek_read, self._peek_write = os.pipe2(os.O_CLOEXEC)
+        size = _capacity(sink_write)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._peek_write, fcntl.F_SETPIPE_SZ, size)
+        # What is peeked at once must fit into the sink at once.
+        self._peek_size = min(size, _capacity(self._peek_write))
+
+    def _adopt(self, pipe: _Pipe, limits: list[int], discarded: int, torn: bool) -> None:
+        file = file_of(self._log_dir, pipe.path)
+        book = self._books.get(file)
+        if book is None:
+            book = self._books[file] = _Book(LogFile(file, *limits))
+        book.file.rotation, book.file.retention, book.file.total_bytes = limits
+        pipe.book = book
+        book.pipes += 1
+        pipe.torn = torn
+        self._settle(pipe, file)
+        if discarded:
+            text = f"lost {discarded} lines while no logger was running"
+            line = _note(pipe, text)
+            self._append(pipe, book, line, 0, time.monotonic())
+        self._pipes[pipe.fd] = pipe
+        self._epoll.register(pipe.fd, _EDGE)
+
+    def _settle(self, pipe: _Pipe, file: str) -> None:
+        """Finish the batch that a former logger was killed with."""
+        journal = self._journal
+        intent = journal.read() if journal is not None else None
+        if journal is None or intent is None or intent.key != pipe.key:
+            return
+        left = settle(journal, self._sink_read, file)
+        self._consume(pipe.fd, left)
+
+    def _flush_outbox(self) -> None:
+        try:
+            while self._outbox and not self._root_gone:
+                send(self._connection, self._outbox[0])
+                del self._outbox[0]
+        except BlockingIOError:
+            self._housekeeping_at = self._housekeeping_at or time.monotonic() + _HOUSEKEEP_S
+        except Disconnected:
+            self._root_gone = True
+
+    # -- the files --------------------------------------------------------------------
+
+    def _keep_house(self, now: float) -> None:
+        """Write notes that wait, close files that nobody writes."""
+        self._housekeeping_at = 0.0
+        self._write_notes(now)
+        waits = bool(self._outbox)
+        for name, book in list(self._books.items()):
+            if book.file.is_open and now - book.used_at >= _CLOSE_IDLE_S:
+                book.file.release()
+            waits = waits or book.file.is_open or book.dropped > 0
+            if not (book.file.is_open or book.dropped or book.pipes):
+                del self._books[name]
+        if waits:
+            self._housekeeping_at = now + _HOUSEKEEP_S
+
+    def _write_notes(self, now: float, *, last: bool = False) -> None:
+        for book in self._books.values():
+            if book.dropped and book.owner is not None and (last or now >= book.retry_at):
+                self._append(book.owner, book, b"", 0, now)
+
+    def _enforce_budget(self) -> None:
+        too_big = self._budget.enforce()
+        if too_big is not None and too_big in self._books:
+            self._books[too_big].file.rotate_next = True
+
+
+def _connect(address: str) -> socket.socket:
+    """To the root's socket, which exists before the logger does; patience for a busy root."""
+    deadline = time.monotonic() + _CONNECT_WAIT_S
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.connect(address)
+            return connection
+        except (ConnectionRefusedError, BlockingIOError):
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _capacity(pipe: int) -> int:
+    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+
+
+def _fitting(data: bytes, start: int, end: int, limit: int, prefix: int) -> int:
+    """The latest line end by which a batch is at most `limit` bytes long; one line at least."""
+    while (lines := data.count(b"\n", start, end)) > 1:
+        length = end - start + lines * prefix
+        if length <= limit:
+            break
+        middle = start + (end - start) * limit // length
+        end = data.rfind(b"\n", start, middle) + 1 or data.find(b"\n", start) + 1
+    return end
+
+
+def _note(pipe: _Pipe, text: str) -> bytes:
+    prefix = prefix_of(time.time(), pipe.path, "note", pipe.pid, pipe.generation)
+    return format_batch(text.encode("utf-8", "surrogateescape"), prefix)
+
+
+def _note_of(book: _Book, pipe: _Pipe) -> bytes:
+    return _note(pipe, f"dropped {book.dropped} lines: {book.problem}")
