@@ -39,6 +39,10 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse((ROOT / module).read_text(), module)
 
 
+def line_count(module: str) -> int:
+    return len((ROOT / module).read_text().splitlines())
+
+
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -97,11 +101,12 @@ def test_a_module_declares_exactly_what_is_public(module):
     if module.endswith("__init__.py") and names is None and not tree.body[1:]:
         return  # a folder's face that shows nothing but its docstring
     assert names is not None, f"{module} has no __all__"
-    assert not public - set(names), "public, but not in __all__: list it, or an underscore to it"
+    hidden = sorted(public - set(names))
+    assert not hidden, f"{module}: not in __all__; list it, or put an underscore before it"
     faces = module.endswith("__init__.py")
     known = bound | (set(imported_names(tree)) if faces else set())
-    lazy = "__getattr__" in bound
-    assert lazy or not set(names) - known, "in __all__, but not defined here"
+    promised = [] if "__getattr__" in bound else sorted(set(names) - known)
+    assert not promised, f"{module}: in __all__, but not defined"
     assert len(names) == len(set(names))
 
 
@@ -111,8 +116,9 @@ def test_a_module_takes_from_others_only_what_they_declare(module):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("supervisor_tree."):
             source = f"{(node.module or '').replace('.', '/')}.py"
             if source in MODULES:
-                taken = {alias.name for alias in node.names}
-                assert not taken - set(declared(tree_of(source)) or []), f"not shown by {source}"
+                shown = declared(tree_of(source)) or []
+                taken = sorted({alias.name for alias in node.names} - set(shown))
+                assert not taken, f"{module} takes what is not in __all__ of {source}"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -123,7 +129,8 @@ def test_a_module_begins_with_a_docstring(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_can_be_read_in_one_sitting(module):
     limit, _why = LONGER_MODULES.get(module, (MODULE_LINES, ""))
-    assert len((ROOT / module).read_text().splitlines()) <= limit
+    lines = line_count(module)
+    assert lines <= limit, module
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -138,7 +145,7 @@ def test_a_function_fits_on_a_screen(module):
 def test_the_exceptions_to_the_limits_are_still_needed():
     for module, (_limit, why) in LONGER_MODULES.items():
         assert why
-        assert len((ROOT / module).read_text().splitlines()) > MODULE_LINES, module
+        assert line_count(module) > MODULE_LINES, module
     for name, (_limit, why) in LONGER_FUNCTIONS.items():
         module, function_name = name.split(":")
         assert why
