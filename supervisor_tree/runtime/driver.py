@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Protocol, assert_never
@@ -96,9 +96,7 @@ class Outside(Protocol):
 class Driver:
     """Between one Tree and one Launcher."""
 
-    def __init__(
-        self, tree: Tree, launcher: Launcher, reactor: Reactor, outside: Outside
-    ) -> None:
+    def __init__(self, tree: Tree, launcher: Launcher, reactor: Reactor, outside: Outside) -> None:
         self.tree = tree
         self.lives: dict[tuple[str, int], Life] = {}
         self._launcher = launcher
@@ -108,7 +106,7 @@ class Driver:
         self._held: deque[tuple[float, Datagram]] = deque(maxlen=_HELD_DATAGRAMS)
         self._requests = count(1)
         self._waiting: dict[int, Callable[[Any], None]] = {}
-        self._exit_facts: dict[str, Any] = {}
+        self._exit_facts: dict[tuple[str, int | None], Mapping[str, Any]] = {}
 
     # --- towards the core -------------------------------------------------------------
 
@@ -128,23 +126,28 @@ class Driver:
 
         Read in the order launcher, socket: whatever a process has sent before it ended
         is then among the datagrams, and is delivered before the notice of its end.
+        What came together is handed to the core together, as OTP finds it in a mailbox.
         """
         now = self._reactor.clock.now()
         self._held.extend((now, datagram) for datagram in datagrams)
+        stimuli: list[Stimulus] = []
         for notice in notices:
             match notice:
                 case Spawned():
-                    self._spawned(notice)
+                    stimuli += self._spawned(notice)
                 case Exited():
-                    self._deliver_held(only=notice.pid)
-                    self._exited(notice)
+                    stimuli += self._deliver_held(only=notice.pid)
+                    stimuli += self._exited(notice)
                 case LaunchFailed():
-                    self._launch_failed(notice)
+                    stimuli += self._launch_failed(notice)
                 case Leaked():
                     self._leaked(notice)
                 case _:
                     assert_never(notice)
-        self._deliver_held()
+        stimuli += self._deliver_held()
+        for action in self.tree.handle_all(stimuli, now):
+            self._perform(action)
+        self._exit_facts.clear()
 
     def life_of(self, path: str) -> Life | None:
         """The present life of a child, if it has a process."""
@@ -153,7 +156,7 @@ class Driver:
 
     # --- what the launcher says -------------------------------------------------------
 
-    def _spawned(self, notice: Spawned) -> None:
+    def _spawned(self, notice: Spawned) -> Iterator[Stimulus]:
         life = self.lives.get((notice.path, notice.generation))
         if life is None:
             for fd in (notice.stdout, notice.stderr):
@@ -165,23 +168,23 @@ class Driver:
         self._by_pid[notice.pid] = life
         if notice.stdout >= 0 or notice.stderr >= 0:
             self._outside.attach(life, notice.stdout, notice.stderr)
-        self.handle(ChildSpawned(life.path, life.generation, notice.pid))
+        yield ChildSpawned(life.path, life.generation, notice.pid)
         if life.spec.readiness_or_default is Readiness.NONE:
-            self._ready(life)
+            yield from self._ready(life)
 
-    def _launch_failed(self, notice: LaunchFailed) -> None:
+    def _launch_failed(self, notice: LaunchFailed) -> Iterator[Stimulus]:
         if self.lives.pop((notice.path, notice.generation), None) is not None:
             reason = (notice.stage, notice.message)
-            self.handle(ChildStartFailed(notice.path, notice.generation, reason))
+            yield ChildStartFailed(notice.path, notice.generation, reason)
 
-    def _exited(self, notice: Exited) -> None:
+    def _exited(self, notice: Exited) -> Iterator[Stimulus]:
         life = self.lives.pop((notice.path, notice.generation), None)
         if life is None:
             return
         if life.pid is not None:
             self._by_pid.pop(life.pid, None)
         if life.ignored and not life.ready:
-            self.handle(ChildStartIgnored(life.path, life.generation))
+            yield ChildStartIgnored(life.path, life.generation)
             return
         reason = reason_of_status(
             code=notice.code,
@@ -192,7 +195,7 @@ class Driver:
         if life.failed and not life.ready and not reason.clean:
             reason = replace(reason, term=("init", life.status))
         rusage = notice.rusage
-        self._exit_facts = {
+        self._exit_facts[life.path, life.generation] = {
             "pid": notice.pid,
             "rusage": {
                 "cpu_s": rusage.cpu_s,
@@ -200,8 +203,7 @@ class Driver:
                 "wall_s": rusage.wall_s,
             },
         }
-        self.handle(ChildExited(life.path, life.generation, reason))
-        self._exit_facts = {}
+        yield ChildExited(life.path, life.generation, reason)
 
     def _leaked(self, notice: Leaked) -> None:
         processes = [{"pid": pid, "command": command} for pid, command in notice.processes]
@@ -216,7 +218,7 @@ class Driver:
 
     # --- what a child says of itself --------------------------------------------------
 
-    def _deliver_held(self, only: int | None = None) -> None:
+    def _deliver_held(self, only: int | None = None) -> Iterator[Stimulus]:
         """Deliver what can be delivered; keep the rest for a moment."""
         oldest = self._reactor.clock.now() - _HELD_S
         for _ in range(len(self._held)):
@@ -226,7 +228,7 @@ class Driver:
                 continue
             life = self._sender(datagram.pid)
             if life is not None:
-                self._heard(life, datagram.fields)
+                yield from self._heard(life, datagram.fields)
             elif since > oldest:
                 self._held.append((since, datagram))
 
@@ -240,7 +242,7 @@ class Driver:
         except ProcessLookupError:
             return None
 
-    def _heard(self, life: Life, fields: Mapping[str, str]) -> None:
+    def _heard(self, life: Life, fields: Mapping[str, str]) -> Iterator[Stimulus]:
         if "STATUS" in fields:
             life.status = fields["STATUS"][:1000]
         if fields.get("X_SUPERVISOR_TREE_START") == "ignore":
@@ -250,14 +252,14 @@ class Driver:
         microseconds = fields.get("EXTEND_TIMEOUT_USEC", "")
         if microseconds.isascii() and microseconds.isdigit() and len(microseconds) < 16:
             seconds = int(microseconds) / 1e6
-            self.handle(StartTimeoutExtended(life.path, life.generation, seconds))
+            yield StartTimeoutExtended(life.path, life.generation, seconds)
         if fields.get("READY") == "1":
-            self._ready(life)
+            yield from self._ready(life)
 
-    def _ready(self, life: Life) -> None:
+    def _ready(self, life: Life) -> Iterator[Stimulus]:
         if not life.ready:
             life.ready = True
-            self.handle(ChildReady(life.path, life.generation))
+            yield ChildReady(life.path, life.generation)
 
     # --- what the core wants ----------------------------------------------------------
 
@@ -306,8 +308,8 @@ class Driver:
         self.handle(TimerFired(key))
 
     def _publish(self, event: LifecycleEvent) -> None:
-        if event.event is EventName.CHILD_EXITED and self._exit_facts:
-            facts, self._exit_facts = self._exit_facts, {}
+        facts = self._exit_facts.get((event.path, event.generation))
+        if event.event is EventName.CHILD_EXITED and facts is not None:
             event = replace(
                 event, pid=facts["pid"], detail={**event.detail, "rusage": facts["rusage"]}
             )

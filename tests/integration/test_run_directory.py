@@ -1,0 +1,163 @@
+"""What lives in a run directory: the lock, the state of a former life, the notify socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from supervisor_tree.errors import AlreadyRunning
+from supervisor_tree.runtime.console import Console
+from supervisor_tree.runtime.lock import RunDirectoryLock, boot_id, start_ticks
+from supervisor_tree.runtime.notify import NotifySocket
+from supervisor_tree.runtime.state import StateFile, find_leftovers
+
+
+def test_a_second_holder_is_told_who_the_first_one_is(tmp_path: Path) -> None:
+    first, second = RunDirectoryLock(tmp_path), RunDirectoryLock(tmp_path)
+    first.acquire(name="demo", started="2026-01-01T00:00:00+00:00")
+    with pytest.raises(AlreadyRunning, match=rf"host 'demo' \(pid {os.getpid()}, since 2026"):
+        second.acquire(name="other", started="now")
+    first.release()
+    second.acquire(name="other", started="now")
+    assert json.loads(second.path.read_text())["name"] == "other"
+    second.release()
+
+
+def test_a_lock_whose_holder_was_killed_is_free(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path;"
+        "from supervisor_tree.runtime.lock import RunDirectoryLock;"
+        "RunDirectoryLock(Path(sys.argv[1])).acquire(name='dead', started='then');"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.kill()
+    lock = RunDirectoryLock(tmp_path)
+    lock.acquire(name="next", started="now")
+    lock.release()
+
+
+def _child(**environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | environment,
+    )
+
+
+def _up(child: subprocess.Popen[bytes]) -> int:
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"up\n"
+    return child.pid
+
+
+def test_leftovers_of_a_former_life_are_found_by_pid_and_start_time(tmp_path: Path) -> None:
+    with _child() as child:
+        pid = _up(child)
+        ticks = start_ticks(pid)
+        assert ticks is not None
+        StateFile(tmp_path, "former").write([("/a", 1, pid, ticks)])
+        assert [(left.pid, left.path) for left in find_leftovers(tmp_path)] == [(pid, "/a")]
+        StateFile(tmp_path, "former").write([("/a", 1, pid, ticks + 1)])
+        assert find_leftovers(tmp_path) == [], "a pid that was used again is nobody's"
+        child.kill()
+
+
+def test_leftovers_are_found_by_the_mark_in_their_environment(tmp_path: Path) -> None:
+    with _child(SUPERVISOR_TREE_SCOPE="former:/chat/bot:3") as child:
+        pid = _up(child)
+        StateFile(tmp_path, "former").write([])
+        assert [(left.pid, left.path) for left in find_leftovers(tmp_path)] == [(pid, "/chat/bot")]
+        find_leftovers(tmp_path)[0].kill()
+        assert child.wait(10) == -9
+
+
+def test_nothing_is_left_over_after_a_reboot(tmp_path: Path) -> None:
+    with _child(SUPERVISOR_TREE_SCOPE="former:/a:1") as child:
+        _up(child)
+        state = {"instance": "former", "boot_id": "not " + boot_id(), "children": []}
+        (tmp_path / "state.json").write_text(json.dumps(state))
+        assert find_leftovers(tmp_path) == []
+        child.kill()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"boot_id": 1}'])
+def test_a_state_file_that_is_no_state_is_passed_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "state.json").write_text(content)
+    assert find_leftovers(tmp_path) == []
+
+
+def test_who_has_sent_a_datagram_is_the_kernels_word(tmp_path: Path) -> None:
+    notify = NotifySocket(tmp_path / "notify.sock")
+    assert notify.path.stat().st_mode & 0o777 == 0o600
+    program = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
+        "s.sendto(b'READY=1\\nMAINPID=1', sys.argv[1])"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(notify.path)])
+    assert select.select([notify], [], [], 10)[0]
+    (datagram,) = notify.receive()
+    assert datagram.pid == child.pid
+    assert datagram.fields["READY"] == "1"
+    assert child.wait(10) == 0
+    notify.close()
+    assert not notify.path.exists()
+
+
+def test_descriptors_and_rubbish_in_datagrams_are_not_kept(tmp_path: Path) -> None:
+    notify = NotifySocket(tmp_path / "notify.sock")
+    before = len(os.listdir("/proc/self/fd"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect(str(notify.path))
+        socket.send_fds(sender, [b"BARRIER=1"], [0, 1, 2])
+        sender.send(b"\xff")
+        sender.send(b"STATUS=" + b"x" * 5000)
+        assert [datagram.fields for datagram in notify.receive()] == [{"BARRIER": "1"}]
+        assert notify.dropped == 2
+    assert len(os.listdir("/proc/self/fd")) == before
+    notify.close()
+
+
+def test_a_terminal_that_nobody_reads_does_not_hold_the_host_up() -> None:
+    reader, writer = os.pipe()
+    console = Console(writer)
+    for number in range(5000):
+        console.write(f"{number:060d}")
+    assert console.waiting
+    text = b""
+    while console.waiting:
+        text += os.read(reader, 65536)
+        console.flush()
+    os.close(writer)
+    while part := os.read(reader, 65536):
+        text += part
+    os.close(reader)
+    lines = text.decode().splitlines()
+    assert lines[0] == f"{0:060d}"
+    assert lines[-1] == f"{4999:060d}"
+    left_out = [line for line in lines if "left out" in line]
+    assert sum(int(line.split()[1]) for line in left_out) + len(lines) - len(left_out) == 5000
+
+
+def test_a_terminal_that_goes_away_is_written_to_no_more() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    console = Console(writer)
+    console.write("anybody there?")
+    assert not console.waiting
+    os.close(writer)
