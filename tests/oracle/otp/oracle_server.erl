@@ -10,7 +10,7 @@ main(_Args) ->
     persistent_term:put(oracle_restarts_field, oracle_clock:restarts_field()),
     Port = open_port({fd, 0, 1}, [binary, eof, {line, ?LONGEST_LINE}]),
     serve(Port),
-    halt(0, [{flush, false}]).
+    halt(0).
 
 serve(Port) ->
     receive
