@@ -41,8 +41,8 @@ class Room(Agent):
     def on_readable(self) -> None:
         line = self.socket.recv(LONGEST_LINE).decode(errors="replace")
         self.lines += 1
-        self.ctx.notify(f"{self.lines} lines")
         self.ctx.log.info(line)
+        self.ctx.notify(f"{self.lines} lines")
 
     def terminate(self, reason: str) -> None:
         asyncio.get_running_loop().remove_reader(self.socket)

@@ -138,6 +138,9 @@ class Lives:
             if life.lease >= 0:
                 os.close(life.lease)
             life.inbox.close()
+        for file in self.directory.iterdir():
+            if file.is_socket():
+                file.unlink()
 
 
 def live(path: str, spec: ChildSpec, extra: Any, lease_fd: int | None, output: Path) -> None:

@@ -67,8 +67,8 @@ class Declines(Plain):
 
 class Hangs(Plain):
     async def init(self, ctx: Context) -> None:
-        ctx.notify("in init")
         try:
+            ctx.notify("in init")
             await asyncio.get_running_loop().create_future()
         finally:
             say("init cancelled")
@@ -76,8 +76,8 @@ class Hangs(Plain):
 
 class Blocks(Plain):
     def init(self, ctx: Context) -> None:
-        ctx.notify("in init")
         try:
+            ctx.notify("in init")
             threading.Event().wait()
         finally:
             say("init interrupted")
@@ -115,8 +115,8 @@ def polite(ctx: Context) -> None:
 
 
 def careless(ctx: Context) -> None:
-    ctx.notify("busy")
     try:
+        ctx.notify("busy")
         while True:
             pass
     finally:
@@ -329,7 +329,9 @@ def test_ctrl_c_is_the_hosts_business(start: Start) -> None:
 
 def test_a_second_stop_does_not_disturb_the_first(start: Start) -> None:
     def slow(ctx: Context) -> None:
-        ctx.stopping.wait()
+        stopping = ctx.stopping
+        ctx.notify("waiting")
+        stopping.wait()
         ctx.notify("tidying")
         signal.sigwait({signal.SIGUSR1})
         say("done")
@@ -339,7 +341,7 @@ def test_a_second_stop_does_not_disturb_the_first(start: Start) -> None:
         life = start(slow)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-    life.wait_for("READY")
+    life.wait_for("STATUS", "waiting")
     life.send(signal.SIGTERM)
     life.wait_for("STATUS", "tidying")
     life.send(signal.SIGTERM)
@@ -391,10 +393,14 @@ def test_tasks_left_behind_are_cancelled(start: Start) -> None:
 def test_a_forked_child_of_an_agent_may_be_ended_alone(start: Start) -> None:
     def forks(ctx: Context) -> None:
         stopping = ctx.stopping
+        up_read, up_write = os.pipe()
         child = os.fork()
         if child == 0:
+            signal.alarm(10)
+            os.write(up_write, b"!")  # CPython drops signals that come while it forks
             stopping.wait()
             os._exit(1)
+        os.read(up_read, 1)
         os.kill(child, signal.SIGTERM)
         _, status = os.waitpid(child, 0)
         say(os.waitstatus_to_exitcode(status), stopping.is_set(), stopping.wait(0))
