@@ -217,11 +217,13 @@ def _in_loop(main: Coroutine[Any, Any, Any]) -> int:
 
 
 def _takes_context(target: Callable[..., Any]) -> bool:
-    """Whether a callable wants `ctx`: anything but one that has no parameters at all."""
+    """Whether a callable wants `ctx`: anything that takes an argument by position."""
     import inspect  # noqa: PLC0415 - only plain callables need it
 
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
     try:
-        return bool(inspect.signature(target).parameters)
+        parameters = inspect.signature(target).parameters.values()
+        return any(parameter.kind not in by_name for parameter in parameters)
     except (TypeError, ValueError):  # some built-in callables do not tell
         return True
 
