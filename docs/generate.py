@@ -6,20 +6,45 @@ With --check nothing is written; the exit code is 1 if a page is not what it wou
 from __future__ import annotations
 
 import argparse
+import random
+import re
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from supervisor_tree import config
-from supervisor_tree.core.child import ChildState
+from supervisor_tree.core.actions import SetTimer
+from supervisor_tree.core.child import ChildState, StoryLine
+from supervisor_tree.core.exits import SHUTDOWN, ExitKind, ExitReason
 from supervisor_tree.core.life import CHILD_STIMULI, TRANSITIONS
 from supervisor_tree.core.lifecycle import EventName
+from supervisor_tree.core.specs import Backoff, ChildSpec, OnLimit, SupervisorSpec
+from supervisor_tree.core.stimuli import (
+    BootRequested,
+    ChildExited,
+    ChildReady,
+    ChildSpawned,
+    ChildStartFailed,
+    HoldRequested,
+    KillRequested,
+    ReleaseRequested,
+    ResetFailedRequested,
+    RestartRequested,
+    Stimulus,
+    TimerFired,
+)
+from supervisor_tree.core.tree import Tree
 
 __all__ = ["PAGES", "main"]
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code: `make docs`. Do not edit. -->\n"
+
+# How long the core is watched for the diagram: enough for every move to be seen many times.
+LIVES, STEPS = 300, 30
+ORDERS = (HoldRequested, ReleaseRequested, RestartRequested, KillRequested, ResetFailedRequested)
 
 # What each event says.  A test keeps this list and the code's own equal.
 EVENTS = {
@@ -67,11 +92,69 @@ def states_page() -> Iterator[str]:
         "`supervisor_tree/core/life.py`, and a dot means that the notice is from a former time "
         "and changes nothing. `later` puts an order into the supervisor's mailbox.\n"
     )
+    yield from diagram()
     yield "| stimulus | " + " | ".join(f"`{state}`" for state in ChildState) + " |"
     yield "| --- |" + " --- |" * len(ChildState)
     for stimulus in CHILD_STIMULI:
         cells = (cell(TRANSITIONS[state, stimulus]) for state in ChildState)
         yield f"| `{stimulus.__name__}` | " + " | ".join(cells) + " |"
+
+
+def diagram() -> Iterator[str]:
+    """The moves that the core makes when anything may happen to one child, in any order."""
+    yield "Which states follow which, and why, as seen on thousands of random lives of one child:\n"
+    yield "```mermaid\nstateDiagram-v2"
+    for state in ChildState:
+        yield f"    {state}"
+    for (before, after), causes in sorted(observed_moves().items()):
+        yield f"    {before} --> {after}: {', '.join(sorted(causes))}"
+    yield "```\n"
+
+
+def observed_moves() -> dict[tuple[str, str], set[str]]:
+    chance = random.Random(0)
+    moves: dict[tuple[str, str], set[str]] = {}
+    for on_limit, shutdown, backoff in product(OnLimit, (5.0, "brutal_kill"), (None, Backoff())):
+        child = ChildSpec(
+            id="x",
+            agent="m:f",
+            on_limit=on_limit,
+            shutdown=shutdown,  # type: ignore[arg-type]  # one of the two words
+            backoff=backoff,
+        )
+        for _ in range(LIVES):
+            for _, before, after, cause in one_life(child, chance):
+                # "restart in 0.2 s" is one cause, whatever the delay.
+                words = re.sub(r"[0-9.]+ s", "a while", cause)
+                moves.setdefault((before, after), set()).add(words)
+    return moves
+
+
+def one_life(child: ChildSpec, chance: random.Random) -> list[StoryLine]:
+    """What is remembered of a child to which random things have happened."""
+    tree, now, timer = Tree(), 0.0, None
+    tree.handle(BootRequested("/", SupervisorSpec(children=(child,))), now)
+    for step in range(STEPS):
+        row = tree.row("/x")
+        if row is None:
+            break
+        now += chance.choice((0.0, 0.1, 2.0, 60.0))
+        life = ("/x", row.generation)
+        abnormal = ExitReason(kind=ExitKind.ABNORMAL, term="error", code=1)
+        choices: list[Stimulus] = [
+            ChildSpawned(*life, pid=1),
+            ChildReady(*life),
+            ChildStartFailed(*life, reason="error"),
+            ChildExited(*life, reason=abnormal),
+            ChildExited(*life, reason=SHUTDOWN),
+            *(order(step, "/x") for order in ORDERS),
+        ]
+        if timer is not None:
+            choices.append(TimerFired(timer))
+        for action in tree.handle(chance.choice(choices), now):
+            if isinstance(action, SetTimer):
+                timer = action.key
+    return tree.story("/x")
 
 
 def cell(handler: Callable[..., Any]) -> str:
