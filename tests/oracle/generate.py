@@ -56,7 +56,7 @@ class Profile:
     significant: float = 0.2
     stubborn: float = 0.03
     hooks: float = 0.15
-    invalid: float = 0.01
+    invalid: float = 0.004
     windows: bool = False
     ops_count: tuple[int, int] = (4, 18)
     depth: int = 2
@@ -70,7 +70,7 @@ def _ops(**weights: int) -> dict[str, int]:
 
 PROFILES: dict[str, Profile] = {
     "basic": Profile(_ops(request=2)),
-    "requests": Profile(_ops(request=20, exit=5), invalid=0.06),
+    "requests": Profile(_ops(request=20, exit=5), invalid=0.03),
     "batches": Profile(_ops(batch=12)),
     "failures": Profile(_ops(), failing=0.9),
     "significant": Profile(_ops(exit=14), significant=0.9, failing=0.3),
@@ -89,7 +89,7 @@ PROFILES: dict[str, Profile] = {
     "hooks": Profile(_ops(batch=4), hooks=0.9, failing=0.7, significant=0.4),
     "stubborn": Profile(_ops(), stubborn=0.4, ops_count=(3, 9)),
     "windows": Profile(_ops(tick=8, exit=14), windows=True, ops_count=(10, 30)),
-    "invalid": Profile(_ops(), invalid=0.3),
+    "invalid": Profile(_ops(), invalid=0.12),
     "everything": Profile(
         _ops(kill_sup=3, upgrade=3, batch=5, tick=2),
         nested=0.4,
@@ -176,7 +176,7 @@ class _Maker:
         windows = self.profile.windows
         sup: Json = {
             "strategy": chance.choice(self.profile.strategies),
-            "intensity": chance.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 10)),
+            "intensity": chance.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 10, 10)),
             "period": chance.choice((1, 2, 3, 4)) if windows else 3600,
         }
         if self.likely(0.04) and not windows:
@@ -239,7 +239,7 @@ class _Maker:
 
     def plan(self) -> list[str]:
         """Mostly comes up at first, so that there is a tree to look at."""
-        first = "ok" if self.likely(0.93) else self.chance.choice(FAILURES)
+        first = "ok" if self.likely(0.985) else self.chance.choice(FAILURES)
         later = [
             self.chance.choice(FAILURES) if self.likely(0.5) else "ok"
             for _ in range(self.chance.randint(1, 5))
