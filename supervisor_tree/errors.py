@@ -6,7 +6,7 @@ systemctl's habit of 3 for "not running".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
     "AlreadyRunning",
@@ -75,8 +75,7 @@ class AlreadyRunning(SupervisorTreeError):
     exit_code = 78
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigProblem:
+class ConfigProblem(NamedTuple):
     """One mistake: where (line and column from 1), which key, what was expected.
 
     Line 0 is a file as a whole, an empty file name is data that came from no file.

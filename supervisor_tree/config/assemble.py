@@ -73,11 +73,11 @@ class Assembly:
         try:
             source = read(file, READINGS)
         except ConfigError as error:
-            self.left_out.extend(replace(problem, file=name) for problem in error.problems)
+            self.left_out.extend(problem._replace(file=name) for problem in error.problems)
             self._nameless = True
             return None
         source.file = name
-        source.problems = [replace(problem, file=name) for problem in source.problems]
+        source.problems = [problem._replace(file=name) for problem in source.problems]
         data = source.data if isinstance(source.data, dict) else {}
         under = data.get("under")
         under = under if isinstance(under, str) else "/"
