@@ -26,10 +26,6 @@ _STATE_COLOURS = {
     "stopped": "dim",
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_SIGNALS = (
-    "? HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
-    "STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
-).split()
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -174,7 +170,7 @@ def exit_words(reason: Mapping[str, Any] | None) -> str:
     if isinstance(term, list | tuple) and term and term[0] in ("init", "start_error"):
         return _term(term[1:])
     if number is not None:
-        return f"killed by SIG{_SIGNALS[number]}" if number < 32 else f"killed by signal {number}"
+        return f"killed by {_signal_name(number)}"
     if code:
         return f"exit code {code}"
     kind = str(reason.get("kind", "unknown"))
@@ -299,6 +295,15 @@ def size(count: int) -> str:
 def clean(text: Any) -> str:
     """`text` with control characters shown as escapes."""
     return _CONTROL.sub(lambda match: ascii(match.group())[1:-1], str(text))
+
+
+def _signal_name(number: int) -> str:
+    import signal  # noqa: PLC0415 - its enums cost each command that shows no death 1 ms
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _life(event: Row) -> str:
