@@ -66,10 +66,11 @@ def test_make_run_shows_a_tree_and_ctrl_c_ends_it_once_and_for_all(tmp_path):
         XDG_STATE_HOME=str(tmp_path / "state"),
     )
     try:
-        terminal.read_until("host_started", 40)
+        terminal.read_until(" is running", 40)
         tree = psutil.Process(terminal.process.pid).children(recursive=True)
         assert len(tree) > 5
         terminal.press(b"\x03")
+        terminal.read_until(" is stopping", 10)
         terminal.read_until("", 30)
         assert terminal.process.wait(10) != 0  # make itself says "Interrupt"
         assert not [process for process in tree if process.is_running()]
