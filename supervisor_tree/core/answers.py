@@ -38,7 +38,14 @@ from supervisor_tree.core.work import Lane, Purpose, Work
 if TYPE_CHECKING:
     from supervisor_tree.core.supervisor import Supervisor
 
-__all__ = ["ABOUT_A_CHILD", "ANSWERS", "SIMPLE_REFUSES", "answer"]
+__all__ = [
+    "ABOUT_A_CHILD",
+    "ANSWERS",
+    "SIMPLE_REFUSES",
+    "answer",
+    "count_children",
+    "which_children",
+]
 
 Handler: TypeAlias = "Callable[[Supervisor, Lane, Child, Any], None]"
 
@@ -51,9 +58,9 @@ def answer(sup: Supervisor, lane: Lane, message: Any) -> None:
         case StartChildRequested():
             _start_child(sup, lane, message)
         case WhichChildrenRequested():
-            sup.tree.reply(message.request, _which_children(sup))
+            sup.tree.reply(message.request, which_children(sup))
         case CountChildrenRequested():
-            sup.tree.reply(message.request, _count_children(sup))
+            sup.tree.reply(message.request, count_children(sup))
         case UpgradeRequested():
             sup.tree.reply(message.request, _upgrade(sup, message.spec))
         case _:
@@ -66,6 +73,8 @@ def _about_a_child(sup: Supervisor, lane: Lane, message: Any) -> None:
     child = sup.children.get(child_id)
     if sup.simple and isinstance(message, SIMPLE_REFUSES):
         sup.tree.reply(message.request, ("error", "simple_one_for_one"))
+    elif _is_over(child, message):
+        sup.tree.reply(message.request, ("ok",))
     elif child is None:
         sup.tree.reply(message.request, ("error", "not_found"))
     elif child.lane is not lane:
@@ -74,27 +83,38 @@ def _about_a_child(sup: Supervisor, lane: Lane, message: Any) -> None:
         ANSWERS[child.state, type(message)](sup, lane, child, message)
 
 
+def _is_over(child: Child | None, message: Any) -> bool:
+    """An order about one life comes too late: nothing is left to be done."""
+    if not isinstance(message, TerminateChildRequested) or message.generation is None:
+        return False
+    return child is None or child.born != message.generation
+
+
 # --- start_child -----------------------------------------------------------------------
 
 
 def _start_child(sup: Supervisor, lane: Lane, message: StartChildRequested) -> None:
     spec = sup.template() or message.spec
     child_id = message.name if sup.simple else spec.id if spec is not None else None
-    if spec is None or not child_id or (sup.simple and "/" in child_id):
-        sup.tree.reply(message.request, ("error", ("invalid_child_spec", child_id)))
+    # OTP 10.1: the specification is checked before its id is looked for.
+    error = _refusal(sup, spec, child_id)
+    if error is not None or spec is None or child_id is None:
+        sup.tree.reply(message.request, ("error", error))
         return
-    if not sup.simple:
-        # OTP 10.1: the specification is checked before its id is looked for.
-        error = check_child(spec, sup.spec.auto_shutdown)
-        if error is not None:
-            sup.tree.reply(message.request, ("error", error))
-            return
     child = sup.children.get(child_id)
     if child is not None:
         ANSWERS[child.state, StartChildRequested](sup, lane, child, message)
         return
     child = sup.add_child(child_id, spec, message.args)
     _begin(sup, child, Purpose.ADD, message.request)
+
+
+def _refusal(sup: Supervisor, spec: ChildSpec | None, child_id: str | None) -> Term:
+    if spec is None:
+        return ("invalid_child_spec", None)
+    if not sup.simple:
+        return check_child(spec, sup.spec.auto_shutdown)
+    return None if child_id and "/" not in child_id else ("invalid_child_spec", child_id)
 
 
 def _begin(sup: Supervisor, child: Child, purpose: Purpose, request: int | None) -> None:
@@ -217,7 +237,7 @@ def _later(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
 # --- pictures ---------------------------------------------------------------------------
 
 
-def _which_children(sup: Supervisor) -> Term:
+def which_children(sup: Supervisor) -> tuple[tuple[str, Term, str], ...]:
     """{Id, Pid | undefined | restarting, Type}, last started first (OTP 10.4)."""
     return tuple(
         (child.id, _shown_process(child), _shown_type(child.spec))
@@ -237,12 +257,15 @@ def _shown_type(spec: ChildSpec) -> str:
     return "supervisor" if spec.kind is Kind.SUPERVISOR else "worker"
 
 
-def _count_children(sup: Supervisor) -> dict[str, int]:
+def count_children(sup: Supervisor) -> dict[str, int]:
     """`active` counts processes that are alive, the others specifications (OTP 10.4)."""
     children = sup.children.values()
     supervisors = sum(child.spec.kind is Kind.SUPERVISOR for child in children)
     down = (ChildState.STOPPED, ChildState.BACKOFF, ChildState.PARKED)
-    active = sum(child.state not in down and child.exit is None for child in children)
+    # OTP looks at each process, but under simple_one_for_one takes its list's word for it.
+    active = sum(
+        child.state not in down and (sup.simple or child.exit is None) for child in children
+    )
     return {
         "specs": 1 if sup.simple else len(children),
         "active": active,

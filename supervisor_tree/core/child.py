@@ -53,6 +53,7 @@ class Child:
     args: Any = None
     state: ChildState = ChildState.STOPPED
     generation: int = 0
+    born: int = 0  # generation of the last life that became ready
     pid: int | None = None
     inner: Supervisor | None = None  # the nested supervisor, while it is there
     exit: ExitReason | None = None  # has come in, but its turn in the mailbox has not

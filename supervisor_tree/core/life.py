@@ -150,6 +150,8 @@ def _ignore(sup: Supervisor, child: Child, stimulus: Any, now: float) -> None:
 
 
 def _starting_spawned(sup: Supervisor, child: Child, stimulus: ChildSpawned, now: float) -> None:
+    if child.pid is not None or child.inner is not None:
+        return
     if child.spec.supervisor is not None:
         sup.tree.open(child)
         return
@@ -162,6 +164,8 @@ def _starting_spawned(sup: Supervisor, child: Child, stimulus: ChildSpawned, now
 
 def _late_spawned(sup: Supervisor, child: Child, stimulus: ChildSpawned, now: float) -> None:
     """The order to end it may have overtaken its birth: say it again."""
+    if child.pid is not None or child.inner is not None:
+        return
     if child.spec.supervisor is not None:
         _stop_over(sup, child, SHUTDOWN)
         return
@@ -174,6 +178,7 @@ def _late_spawned(sup: Supervisor, child: Child, stimulus: ChildSpawned, now: fl
 def _starting_ready(sup: Supervisor, child: Child, stimulus: ChildReady, now: float) -> None:
     cancel_timer(sup, child)
     child.ready = True
+    child.born = child.generation
     child.started_at = now
     sup.tree.move(child, RUNNING, "ready")
     detail = {} if stimulus.info is None else {"info": stimulus.info}

@@ -137,11 +137,16 @@ class StartChildRequested:
 
 @dataclass(frozen=True, slots=True)
 class TerminateChildRequested:
-    """supervisor:terminate_child/2.  Under simple_one_for_one `id` is the instance's name."""
+    """supervisor:terminate_child/2.  Under simple_one_for_one `id` is the instance's name.
+
+    With a `generation` only that life is meant, as OTP means a pid: a life that is over
+    already is answered with ok, and its successor is not touched.
+    """
 
     request: int
     supervisor: str
     id: str
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

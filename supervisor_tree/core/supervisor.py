@@ -278,8 +278,9 @@ class Supervisor:
         """OTP: `ignore`.  The child becomes undefined; there is no retry (OTP 4.2, 6.9, 10.1)."""
         self._settled(work)
         child.wanted = False
-        forgotten = self.simple or child.spec.restart is Restart.TEMPORARY
-        self._down(child, "start ignored", forget=forgotten)
+        # OTP keeps what an order has started, also a temporary child that an upgrade had added.
+        kept = work.purpose is Purpose.REVIVE and not self.simple
+        self._down(child, "start ignored", forget=False if kept else None)
         if work.request is not None:
             self.tree.reply(work.request, ("ok", None))
             work.request = None
@@ -306,7 +307,7 @@ class Supervisor:
             return
         if work.purpose is Purpose.REVIVE:
             child.wanted = False
-            self._down(child, "start failed")
+            self._down(child, "start failed", forget=False)
             return
         if work.purpose is Purpose.RENEW and child.spec.restart is Restart.TEMPORARY:
             self._down(child, "start failed")

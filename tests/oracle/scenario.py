@@ -57,7 +57,7 @@ def child_spec(node: Mapping[str, Any], path: str, overrides: Overrides) -> Orac
     declared = node.get("type", "worker")
     nested = node.get("sup")
     shutdown = node.get("shutdown", "infinity" if declared == "supervisor" else 5000)
-    if isinstance(shutdown, int):
+    if isinstance(shutdown, int) and shutdown >= 0:
         shutdown = shutdown / 1000
     starts: dict[str, Any] = {"agent": "oracle:worker"}
     if node.get("no_start"):

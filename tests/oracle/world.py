@@ -20,6 +20,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from supervisor_tree.core.actions import (
@@ -33,11 +34,13 @@ from supervisor_tree.core.actions import (
     StartChild,
     StopSignal,
     TreeEnded,
+    Why,
 )
+from supervisor_tree.core.answers import count_children, which_children
 from supervisor_tree.core.child import Child, ChildState
-from supervisor_tree.core.exits import KILLED, ExitReason
+from supervisor_tree.core.exits import KILLED, SHUTDOWN, ExitReason
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
-from supervisor_tree.core.specs import Strategy
+from supervisor_tree.core.specs import Strategy, SupervisorSpec
 from supervisor_tree.core.stimuli import (
     ChildExited,
     ChildReady,
@@ -95,6 +98,7 @@ class World:
         self.random = None if seed is None else random.Random(seed)
         self.clock = 0
         self.events: list[list[Any]] = []
+        self.groups: list[str | None] = []  # of each event: the simple supervisor, if any
         self.replies: dict[int, Any] = {}
         self.on_reply: dict[int, Callable[[Any], Any]] = {}
         self.processes: dict[tuple[str, int], Process] = {}
@@ -102,6 +106,7 @@ class World:
         self.newest: dict[str, Process] = {}
         self.incarnations: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
+        self.leaked: dict[str, tuple[str, int]] = {}  # OTP's bug 12.1, see counts_of
         self.root_exit: ExitReason | None = None
         self.root_up = False
         self._hook = hook
@@ -109,8 +114,9 @@ class World:
         self._pending: list[list[Stimulus]] = []
         self._actions: deque[Action] = deque()
         self._silent: set[tuple[str, int]] = set()
-        self._simple_groups: dict[int, str] = {}  # id of an event -> its simple supervisor
+        self._up: set[tuple[str, int]] = set()  # supervisors that are ready
         self._past: list[Stimulus] = []
+        self._templates: dict[tuple[str, int], str] = {}
 
     # --- time and order ----------------------------------------------------------------
 
@@ -170,8 +176,9 @@ class World:
                 self.replies[request] = self.on_reply.pop(request)(result)
             case Report():
                 self._reported(action)
-            case TreeEnded(_, reason):
+            case TreeEnded(_, reason, _, why):
                 self.root_exit = reason
+                self.root_up = why is not Why.BOOT
                 root = self.newest["root"]
                 self._end(root, reason)
 
@@ -186,18 +193,18 @@ class World:
         life = (action.path, action.generation)
         if outcome in ("error", "crash"):
             reason: Any = "planned_error" if outcome == "error" else ("EXIT", "planned_crash")
-            self.events.append(["fail", path, attempt, plain(reason)])
+            self.note(["fail", path, attempt, f"planned_{outcome}"])
             self._pending.append([ChildStartFailed(*life, reason)])
         elif outcome == "ignore":
-            self.events.append(["ignore", path, attempt])
+            self.note(["ignore", path, attempt])
             self._pending.append([ChildStartIgnored(*life)])
         elif spec.supervisor is not None:
             process = self._born(path, life, spec, supervisor=True)
-            self.events.append(["init", path, process.incarnation])
+            self.note(["init", path, process.incarnation])
             self._pending.append([ChildSpawned(*life, process.pid)])
         else:
             process = self._born(path, life, spec, supervisor=False)
-            self.events.append(["start", path, process.incarnation])
+            self.note(["start", path, process.incarnation])
             info = "extra" if outcome == "extra" else None
             self._pending.append([ChildSpawned(*life, process.pid), ChildReady(*life, info)])
 
@@ -214,12 +221,15 @@ class World:
         pid = len(self.by_pid) + 1000
         process = Process(path, self.incarnations[path], life, supervisor, spec.node, pid)
         self.processes[life] = self.by_pid[pid] = self.newest[path] = process
+        template = None if spec.supervisor is None else spec.supervisor.children
+        if template and spec.supervisor.strategy == Strategy.SIMPLE_ONE_FOR_ONE:
+            self._templates[life] = template[0].id
         return process
 
-    def begin_root(self) -> None:
+    def begin_root(self, spec: SupervisorSpec) -> None:
         """The root supervisor's process is not started by the core."""
-        self._born("root", ("/", 1), OracleSpec(id="root"), supervisor=True)
-        self.events.append(["init", "root", 1])
+        self._born("root", ("/", 1), OracleSpec(id="root", supervisor=spec), supervisor=True)
+        self.note(["init", "root", 1])
 
     def _signal(self, action: SignalChild) -> None:
         life = (action.path, action.generation)
@@ -247,13 +257,26 @@ class World:
             event = ["exit", process.path, process.incarnation, plain(reason.term)]
             self._record(process, event)
 
-    def _record(self, process: Process, event: list[Any]) -> None:
-        """Remember which events OTP has in no certain order."""
+    def note(self, event: list[Any], group: str | None = None) -> None:
+        """Record; `group` says which events OTP has in no certain order."""
         self.events.append(event)
+        self.groups.append(group)
+
+    def _record(self, process: Process, event: list[Any]) -> None:
         above = process.life[0].rpartition("/")[0] or "/"
         sup = self.tree.supervisors.get(above)
-        if sup is None or sup.simple:
-            self._simple_groups[id(event)] = above
+        self.note(event, above if "~" in process.life[0] or (sup and sup.simple) else None)
+
+    def take_events(self) -> list[list[Any]]:
+        """The events of one step: in runs of one simple supervisor `sig` first, then by name."""
+        ordered: list[list[Any]] = []
+        for group, run in groupby(zip(self.groups, self.events, strict=True), lambda x: x[0]):
+            events = [event for _, event in run]
+            if group is not None:
+                events.sort(key=lambda e: (e[0] != "sig", e[1], e[2]))
+            ordered.extend(events)
+        self.events, self.groups = [], []
+        return ordered
 
     def exit(self, process: Process, reason: Any) -> Stimulus:
         """A worker ends by itself, or is killed from outside."""
@@ -269,29 +292,120 @@ class World:
         if process is None or not process.supervisor:
             return
         if event.event is EventName.CHILD_READY:
-            self.events.append(["start", process.path, process.incarnation])
+            self._up.add(life)
+            self.note(["start", process.path, process.incarnation])
         elif event.event is EventName.CHILD_EXITED:
             reason = event.detail["reason"]["term"]
             process.alive = False
-            if life in self._silent:
-                return
-            self.events.append(["exit", process.path, process.incarnation, plain(reason)])
-            child = self.tree.children.get(event.path)
-            if process.life not in self._up:
-                attempt = self.attempts[process.path]
-                self.events.append(["fail", process.path, attempt, plain(reason)])
-            del child
+            if life not in self._silent:
+                self.note(["exit", process.path, process.incarnation, plain(reason)])
+                if life not in self._up:
+                    attempt = self.attempts[process.path]
+                    self.note(["fail", process.path, attempt, plain(reason)])
 
     def _reported(self, report: Report) -> None:
         process = self.processes[report.supervisor, report.generation]
-        report_id = report.id
-        self.events.append(
-            [
-                "report",
-                process.path,
-                process.incarnation,
-                report.context.value,
-                report_id,
-                plain(report.reason),
-            ]
-        )
+        who, context = [process.path, process.incarnation], report.context.value
+        template = self._templates.get(process.life)  # OTP's instances have no ids
+        self.note(["report", *who, context, template or report.id, plain(report.reason)])
+
+    # --- orphans -----------------------------------------------------------------------
+
+    def kill_supervisor(self, sup: Supervisor) -> None:
+        """Record what OTP's orphans do (9.6); from here on they are silent."""
+        process = self.processes[sup.path, sup.generation]
+        self._end(process, KILLED)
+        if sup.path == "/":
+            self.root_exit = KILLED
+        self._silence(process)
+        for child in sorted(sup.children.values(), key=lambda c: c.id):
+            owner = sup.path if sup.simple else None
+            if child.inner is not None:
+                self._orphan(child.inner, KILLED)
+            elif child.state is ChildState.RUNNING:
+                worker = self.processes[child.path, child.generation]
+                for event in ("sig", "exit"):
+                    self.note([event, worker.path, worker.incarnation, "killed"], owner)
+                self._silence(worker)
+
+    def _orphan(self, sup: Supervisor, reason: ExitReason) -> None:
+        """A supervisor below a killed one stops its children in order, then ends, too."""
+        process = self.processes[sup.path, sup.generation]
+        errors: dict[Any, list[Any]] = {}
+        for child in reversed(sup.children.values()):
+            if child.inner is not None:
+                self._orphan(child.inner, SHUTDOWN)
+                ended = SHUTDOWN
+            elif child.state is ChildState.RUNNING:
+                ended = self._stop_orphan(sup, self.processes[child.path, child.generation], child)
+            else:
+                continue
+            spec = child.spec
+            if is_shutdown_error(spec.shutdown_or_default, spec.restart, ended):
+                who = [process.path, process.incarnation, "shutdown_error"]
+                report = ["report", *who, child.spec.id, plain(ended.term)]
+                if sup.simple:
+                    errors.setdefault(ended.term, report)
+                else:
+                    self.note(report)
+        for report in errors.values():
+            self.note(report)
+        self.note(["exit", process.path, process.incarnation, plain(reason.term)])
+        process.alive = False
+        self._silence(process)
+
+    def _stop_orphan(self, sup: Supervisor, process: Process, child: Child) -> ExitReason:
+        owner = sup.path if sup.simple else None
+        on_stop = process.node.get("on_stop", "shutdown")
+        reason = _STOP_REASONS.get(on_stop, "shutdown")
+        if child.spec.shutdown_or_default != "brutal_kill":
+            self.note(["sig", process.path, process.incarnation, "shutdown"], owner)
+        if child.spec.shutdown_or_default == "brutal_kill" or on_stop == "ignore":
+            reason = "killed"
+        self.note(["exit", process.path, process.incarnation, reason], owner)
+        self._silence(process)
+        return exit_reason(reason)
+
+    def _silence(self, process: Process) -> None:
+        self._silent.add(process.life)
+
+    # --- pictures ----------------------------------------------------------------------
+
+    def name_of(self, handle: Any) -> Any:
+        """`path#incarnation` for a pid, or for a supervisor's `path#generation`."""
+        if isinstance(handle, int):
+            return self.by_pid[handle].name
+        path, _, generation = handle.rpartition("#")
+        return self.processes[path, int(generation)].name
+
+    def children_of(self, shown: Iterable[Any], *, simple: bool) -> list[Any]:
+        """which_children as OTP's trace has it."""
+        rows = []
+        for child_id, process, kind in shown:
+            named = process if process in (None, "restarting") else self.name_of(process)
+            rows.append([None if simple else child_id, named, kind])
+        return sorted(rows, key=lambda r: _sort_key(r[1])) if simple else rows
+
+    def counts_of(self, sup: Supervisor, counts: Mapping[str, int]) -> list[int]:
+        """count_children with OTP's bug 12.1: each restarting instance that was terminated."""
+        leaked = sum(life == (sup.path, sup.generation) for life in self.leaked.values())
+        specs, active, supervisors, workers = counts.values()
+        return [specs, active - leaked, supervisors, workers]
+
+    def picture(self) -> dict[str, Any]:
+        """All live supervisors."""
+        tree = {}
+        for path, sup in sorted(self.tree.supervisors.items()):
+            shown = which_children(sup)
+            counts = self.counts_of(sup, count_children(sup))
+            tree[oracle_path(path)] = {
+                "children": self.children_of(shown, simple=sup.simple),
+                "counts": counts,
+                "restarts": len(sup.window),
+            }
+        return tree
+
+
+def _sort_key(name: Any) -> tuple[str, int]:
+    path, _, incarnation = (name or "").partition("#")
+    return path, int(incarnation or 0)
