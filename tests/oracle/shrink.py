@@ -83,6 +83,8 @@ def _is_optional(value: Json, key: str) -> bool:
         return isinstance(value["sup"], dict)
     if key == "strategy":
         return bool(value["strategy"] != "simple_one_for_one")
+    if key == "type":  # as a worker it would have 5 s to end its whole tree
+        return "sup" not in value
     if key == "shutdown":
         return value.get("on_stop") != "ignore"
     return True
@@ -101,6 +103,6 @@ def _without(scenario: Json, cut: Cut) -> Json | None:
     del target[what]
     if what == "on_stop":  # a short shutdown is for those alone that ignore the stop
         target.pop("shutdown", None)
-    if what == "sup" and "on_stop" not in target:
+    if what == "sup":
         target.pop("type", None)
     return smaller

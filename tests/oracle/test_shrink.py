@@ -38,7 +38,12 @@ def test_shrinking_never_leaves_a_short_shutdown_to_a_worker_that_obeys() -> Non
     stubborn = {"id": "a", "shutdown": 4, "on_stop": "ignore"}
     given = {"id": "x", "root": {"children": [stubborn]}, "ops": []}
     seen: list[Json] = []
-    shrink(given, lambda candidate: seen.append(candidate) or True)
+
+    def fails(candidate: Json) -> bool:
+        seen.append(candidate)
+        return True
+
+    shrink(given, fails)
     nodes = [node for candidate in seen for node in candidate["root"]["children"]]
     assert all(node in (stubborn, {"id": "a"}) for node in nodes)
 
