@@ -33,6 +33,7 @@ __all__ = [
     "format_batch",
     "format_time",
     "is_rotated",
+    "lost_text",
     "parse_line",
     "paths_under",
     "prefix_of",
@@ -92,6 +93,11 @@ def format_batch(data: bytes, prefix: bytes) -> bytes:
     """Every line of `data` behind `prefix`; its last line gets a line end if it has none."""
     body = data[:-1] if data.endswith(b"\n") else data
     return prefix + body.replace(b"\n", b"\n" + prefix) + b"\n"
+
+
+def lost_text(lines: int) -> bytes:
+    """What a note says after a time without a logger."""
+    return b"lost %d lines while no logger was running" % lines
 
 
 def prefix_of(  # noqa: PLR0913
@@ -208,19 +214,18 @@ class Follower:
         if self._fd < 0:
             self._open(self._live)
         while self._fd >= 0:
-            lines += self._read()
             following = self._successor()
-            if following is None:
+            lines += self._read()  # after that look: a file that has a successor is complete
+            if following < 0:
                 break
-            lines += self._read()  # written between our last look and the rotation
-            self._open(following)
+            self.close()
+            self._fd, self._rest = following, b""
         return lines
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        _close(self._fd)
+        self._fd = -1
 
     def __enter__(self) -> Follower:
         return self
@@ -258,14 +263,29 @@ class Follower:
             ]
         return lines
 
-    def _successor(self) -> str | None:
-        """The file written after the one that is open, None while that is the live one."""
-        chain = [*rotated_files(self._live), self._live]
-        for position, file in enumerate(chain):
-            if _is_open_as(file, self._fd):
-                return chain[position + 1] if position + 1 < len(chain) else None
-        # Deleted, or moved by someone else: what is live now comes next, if it exists.
-        return self._live if os.path.exists(self._live) else None
+    def _successor(self) -> int:
+        """The file written after the one that is open, opened; -1 while there is none.
+
+        The live file is opened before the directory is read: if ours is then the last that
+        has been rotated, what we have opened comes right behind it.
+        """
+        live = _open_to_read(self._live)
+        if live < 0 or os.path.samestat(os.fstat(live), os.fstat(self._fd)):
+            _close(live)
+            return -1
+        rotated = rotated_files(self._live)
+        here = [number for number, file in enumerate(rotated) if _is_open_as(file, self._fd)]
+        if here:
+            rotated = rotated[here[0] + 1 :]
+        elif os.fstat(self._fd).st_nlink:
+            rotated = []  # moved by someone else
+        # Else deleted by retention, which begins at the oldest: all that are left are newer.
+        for file in rotated:
+            following = _open_to_read(file)
+            if following >= 0:
+                _close(live)
+                return following
+        return live
 
 
 def _escape(path: str) -> str:
@@ -279,6 +299,11 @@ def _open_to_read(file: str) -> int:
         return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return -1
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
 
 
 def _is_open_as(file: str, fd: int) -> bool:

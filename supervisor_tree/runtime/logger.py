@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from supervisor_tree.agents.notify import Notifier
-from supervisor_tree.runtime.logbook import file_of, format_batch, prefix_of
+from supervisor_tree.runtime.logbook import file_of, format_batch, lost_text, prefix_of
 from supervisor_tree.runtime.logfile import Budget, LogFile
 from supervisor_tree.runtime.logwire import (
     Disconnected,
@@ -388,9 +388,7 @@ class LogWriter:
         pipe.torn = torn
         self._settle(pipe, file)
         if discarded:
-            text = f"lost {discarded} lines while no logger was running"
-            line = _note(pipe, text)
-            self._append(pipe, book, line, 0, time.monotonic())
+            self._append(pipe, book, _note(pipe, lost_text(discarded)), 0, time.monotonic())
         self._pipes[pipe.fd] = pipe
         self._epoll.register(pipe.fd, _EDGE)
 
@@ -470,10 +468,10 @@ def _fitting(data: bytes, start: int, end: int, limit: int, prefix: int) -> int:
     return end
 
 
-def _note(pipe: _Pipe, text: str) -> bytes:
+def _note(pipe: _Pipe, text: bytes) -> bytes:
     prefix = prefix_of(time.time(), pipe.path, "note", pipe.pid, pipe.generation)
-    return format_batch(text.encode("utf-8", "surrogateescape"), prefix)
+    return format_batch(text, prefix)
 
 
 def _note_of(book: _Book, pipe: _Pipe) -> bytes:
-    return _note(pipe, f"dropped {book.dropped} lines: {book.problem}")
+    return _note(pipe, f"dropped {book.dropped} lines: {book.problem}".encode())

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor_tree.core.specs import Logs
-from supervisor_tree.runtime.logbook import file_of, format_batch, prefix_of
+from supervisor_tree.runtime.logbook import file_of, format_batch, lost_text, prefix_of
 from supervisor_tree.runtime.logwire import (
     Disconnected,
     Journal,
@@ -447,8 +447,10 @@ class LogStreams:
             # The dead logger's batch stood at the head of what is gone now.
             self._journal.clear()
             discard(self._sink[0])
-        lines = data.count(b"\n")
-        stream.torn = not data.endswith(b"\n")
+        # A line counts when its beginning is lost; its rest, torn off, is lost with it.
+        torn = not data.endswith(b"\n")
+        lines = data.count(b"\n") + torn - stream.torn
+        stream.torn = torn
         stream.lost_lines += lines
         self._lost_lines += lines
         self._lost_bytes += len(data)
@@ -488,11 +490,19 @@ class LogStreams:
             data = data[settle(self._journal, self._sink[0], file) :]
             self._journal.clear()
             discard(self._sink[0])
+        who = (life.pid, life.generation)
+        batch = b""
+        if stream.torn:
+            data = data[data.find(b"\n") + 1 or len(data) :]
+        if stream.lost_lines:
+            text = lost_text(stream.lost_lines)
+            batch += format_batch(text, prefix_of(time.time(), life.path, "note", *who))
         if data:
-            prefix = prefix_of(time.time(), life.path, stream.name, life.pid, life.generation)
+            batch += format_batch(data, prefix_of(time.time(), life.path, stream.name, *who))
+        if batch:
             os.makedirs(os.path.dirname(file), exist_ok=True)
             with open(file, "ab", buffering=0) as handle:
-                handle.write(format_batch(data, prefix))
+                handle.write(batch)
 
 
 def _spare_pages() -> int:

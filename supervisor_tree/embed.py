@@ -1,0 +1,341 @@
+"""A tree inside another program: its own root process, and a handle to it.
+
+The root is a fresh interpreter, never a fork of the embedding program, so threads, event
+loops and test runners around it do not matter.  It lives exactly as long as the handle:
+one end of a socket pair is its lifeline, and when that closes (at the end of the `with`
+block, on an exception, or because this process was killed) the root stops the tree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import msgpack
+
+from supervisor_tree import config
+from supervisor_tree.agents.payload import dump_target
+from supervisor_tree.control.client import ControlClient
+from supervisor_tree.control.facts import add_facts
+from supervisor_tree.core.specs import ChildSpec, SupervisorSpec, spec_from_data, to_data
+from supervisor_tree.errors import OperationFailed, TimedOut
+
+__all__ = ["RunningTree", "run"]
+
+_START_LIMIT_S = 60.0
+_STOP_LIMIT_S = 60.0
+_LENGTH_BYTES = 4
+
+Condition = Literal["ready", "stopped"]
+
+
+def run(  # noqa: PLR0913 - the settings of a host, all but one with a default
+    spec: SupervisorSpec | Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    name: str = "embedded",
+    run_dir: str | os.PathLike[str] | None = None,
+    log_dir: str | os.PathLike[str] | None = None,
+    preload: tuple[str, ...] = (),
+    wait_ready: bool = True,
+    start_timeout: float = _START_LIMIT_S,
+) -> RunningTree:
+    """Start a tree in a root process of its own; use as a context manager.
+
+    `spec` is a SupervisorSpec, the mapping that a YAML file's whole text would be, or the
+    path of such a file.  Without `run_dir` and `log_dir` everything lives in a temporary
+    directory that goes with the tree.  With `wait_ready` the call returns when the tree is
+    ready, and raises OperationFailed if it fails to start, TimedOut after `start_timeout`
+    seconds.  Raises ConfigError for a specification that cannot be used.
+    """
+    host: dict[str, Any] = {"name": name, "preload": list(preload)}
+    if isinstance(spec, SupervisorSpec):
+        tree = spec
+    else:
+        loaded = config.from_data(spec) if isinstance(spec, Mapping) else config.load(spec)
+        tree = loaded.tree
+        host = {"name": loaded.host.name, "preload": [*loaded.host.preload, *preload]}
+    return RunningTree(
+        to_data(_portable(tree)),
+        host,
+        run_dir=None if run_dir is None else Path(run_dir),
+        log_dir=None if log_dir is None else Path(log_dir),
+        start_timeout=start_timeout,
+        wait_ready=wait_ready,
+    )
+
+
+def _portable(spec: SupervisorSpec) -> SupervisorSpec:
+    """The same tree with agents that were given as objects turned into names or payloads."""
+    return replace(
+        spec,
+        children=tuple(_portable_child(child) for child in spec.children),
+        child=None if spec.child is None else _portable_child(spec.child),
+    )
+
+
+def _portable_child(spec: ChildSpec) -> ChildSpec:
+    if spec.supervisor is not None:
+        return replace(spec, supervisor=_portable(spec.supervisor))
+    if spec.agent is not None and not isinstance(spec.agent, (str, bytes)):
+        return replace(spec, agent=dump_target(spec.agent))
+    return spec
+
+
+class RunningTree:
+    """A handle to a tree that runs; OTP's verbs on it.  Safe to use from several threads.
+
+    Paths are "/", "/chat", "/chat/bot".  Methods raise NoSuchChild for an unknown path,
+    NoHost when the tree has ended, TimedOut past a deadline, OperationFailed with OTP's
+    error word (`already_present`, `running`, ...) when an order is refused.
+    """
+
+    def __init__(  # noqa: PLR0913 - called by run alone
+        self,
+        tree: Mapping[str, Any],
+        host: Mapping[str, Any],
+        *,
+        run_dir: Path | None,
+        log_dir: Path | None,
+        start_timeout: float,
+        wait_ready: bool,
+    ) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="supervisor-tree-"))
+        self.run_dir = run_dir or self._scratch / "run"
+        self.log_dir = log_dir or self._scratch / "logs"
+        self._lock = threading.Lock()
+        self._idle: list[ControlClient] = []
+        self._lifeline, theirs = socket.socketpair()
+        payload = msgpack.packb(
+            {
+                "tree": tree,
+                "host": dict(host),
+                "run_dir": str(self.run_dir),
+                "state_dir": str(self._scratch / "state"),
+                "log_dir": str(self.log_dir),
+                "sys_path": [os.path.abspath(entry) for entry in sys.path],
+            }
+        )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "supervisor_tree.embedded", str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env=os.environ | {"PYTHONPATH": _python_path()},
+                )
+            self._lifeline.settimeout(start_timeout)
+            self._lifeline.sendall(len(payload).to_bytes(_LENGTH_BYTES, "big") + payload)
+            self._await_word("listening", start_timeout)
+            if wait_ready:
+                self._await_word("ready", start_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    # --- life -----------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """The root's process."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The root's exit code; None while it runs."""
+        return self._process.poll()
+
+    def __enter__(self) -> RunningTree:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self, timeout: float = _STOP_LIMIT_S) -> None:
+        """Stop the tree in order and wait until nothing of it is left.  Idempotent.
+
+        After `timeout` seconds the root is killed; its spawner then ends what is left.
+        """
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+        self._lifeline.close()
+        process = getattr(self, "_process", None)
+        if process is not None:
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the tree ends by itself; returns the root's exit code."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimedOut(f"the tree still runs after {timeout} s") from None
+
+    def _await_word(self, word: str, timeout: float) -> None:
+        """Read one line of the root on the lifeline; it is `word`, or an error."""
+        deadline = time.monotonic() + timeout
+        line = b""
+        while not line.endswith(b"\n"):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimedOut(f"cannot start the tree: not {word} after {timeout} s")
+            self._lifeline.settimeout(remaining)
+            try:
+                byte = self._lifeline.recv(1)
+            except TimeoutError:
+                continue
+            if not byte:
+                code = self._process.wait(_STOP_LIMIT_S)
+                raise OperationFailed(f"cannot start the tree: its root ended with status {code}")
+            line += byte
+        message = json.loads(line)
+        if message.get("word") != word:
+            raise OperationFailed(f"cannot start the tree: {message.get('error', message)}")
+
+    # --- OTP's verbs ------------------------------------------------------------------------
+
+    def start_child(
+        self,
+        supervisor: str,
+        spec: ChildSpec | None = None,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        timeout: float = 60.0,
+    ) -> int | None:
+        """supervisor:start_child/2; returns the new child's pid when it is ready.
+
+        Under simple_one_for_one give `name` and `args` instead of `spec`.
+        """
+        data = None if spec is None else to_data(_portable_child(spec))
+        request = {"supervisor": supervisor, "spec": data, "name": name, "args": args}
+        return _pid_of(self._otp("start_child", request, timeout))
+
+    def terminate_child(self, supervisor: str, id: str, *, timeout: float = 60.0) -> None:
+        """supervisor:terminate_child/2; returns when the child is stopped."""
+        self._otp("terminate_child", {"supervisor": supervisor, "id": id}, timeout)
+
+    def restart_child(self, supervisor: str, id: str, *, timeout: float = 60.0) -> int | None:
+        """supervisor:restart_child/2; returns the new pid."""
+        return _pid_of(self._otp("restart_child", {"supervisor": supervisor, "id": id}, timeout))
+
+    def delete_child(self, supervisor: str, id: str, *, timeout: float = 60.0) -> None:
+        """supervisor:delete_child/2; the child must be stopped."""
+        self._otp("delete_child", {"supervisor": supervisor, "id": id}, timeout)
+
+    def which_children(self, supervisor: str = "/") -> list[tuple[str, Any, str]]:
+        """supervisor:which_children/1: (id, pid | None | "restarting", "worker" | "supervisor").
+
+        Last started first, as in OTP.
+        """
+        children = self._otp("which_children", {"supervisor": supervisor}, 10.0)
+        return [(child[0], child[1], child[2]) for child in children]
+
+    def count_children(self, supervisor: str = "/") -> dict[str, int]:
+        """supervisor:count_children/1: specs, active, supervisors, workers."""
+        counts = self._otp("count_children", {"supervisor": supervisor}, 10.0)
+        return {str(key): int(value) for key, value in dict(counts).items()}
+
+    def get_childspec(self, supervisor: str, id: str) -> ChildSpec:
+        """supervisor:get_childspec/2."""
+        answer = self._otp("get_childspec", {"supervisor": supervisor, "id": id}, 10.0)
+        return spec_from_data(answer[1])
+
+    # --- an operator's verbs ------------------------------------------------------------------
+
+    def start(self, *paths: str, timeout: float = 60.0) -> None:
+        """Want these children up; returns when they are ready."""
+        self._request("start", {"paths": list(paths)}, timeout)
+
+    def stop(self, *paths: str, timeout: float = 60.0) -> None:
+        """Want these children down; returns when they are stopped.  See `close` for the tree."""
+        self._request("stop", {"paths": list(paths)}, timeout)
+
+    def restart(self, *paths: str, timeout: float = 60.0) -> None:
+        """Stop and start anew; counts no restart."""
+        self._request("restart", {"paths": list(paths)}, timeout)
+
+    def kill(self, *paths: str) -> None:
+        """SIGKILL to the scopes; the restart rules follow."""
+        self._request("kill", {"paths": list(paths)}, 10.0)
+
+    def status(self, path: str = "/") -> list[dict[str, Any]]:
+        """The rows that `supervisor-tree status --json` shows."""
+        rows: list[dict[str, Any]] = self._request("status", {"path": path}, 10.0)
+        add_facts(rows)
+        return rows
+
+    def wait_for(self, path: str, condition: Condition = "ready", *, timeout: float = 60.0) -> None:
+        """Return when `path` is ready, or stopped; TimedOut after `timeout` seconds."""
+        arguments = {"path": path, "for": condition, "timeout": timeout}
+        self._request("wait", arguments, timeout + 5.0)
+
+    def events(self, since: int = 0, *, timeout: float | None = None) -> Iterator[dict[str, Any]]:
+        """Lifecycle events numbered above `since`: the past ones, then those to come.
+
+        None is missing and none comes twice.  Ends with the tree; raises TimedOut when
+        none has come for `timeout` seconds.
+        """
+        with ControlClient(self.run_dir) as client:
+            yield from client.subscribe_events(since, timeout=timeout)
+
+    def _request(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any:
+        """One request on a connection of its own, so that no thread waits for another's."""
+        with self._lock:
+            client = self._idle.pop() if self._idle else ControlClient(self.run_dir)
+        try:
+            answer = client.request(verb, arguments, timeout=timeout)
+        except BaseException:
+            client.close()
+            raise
+        with self._lock:
+            self._idle.append(client)
+        return answer
+
+    def _otp(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any:
+        answer = self._request(verb, arguments, timeout)
+        if isinstance(answer, (list, tuple)) and answer and answer[0] == "error":
+            raise OperationFailed(f"{verb} is refused: {_term(answer[1])}")
+        return answer
+
+
+def _pid_of(answer: Any) -> int | None:
+    """The pid in OTP's {ok, Pid} or {ok, Pid, Info}."""
+    pid = answer[1]
+    return int(pid) if isinstance(pid, int) else None
+
+
+def _term(term: Any) -> str:
+    """An OTP term as people write it."""
+    if isinstance(term, (list, tuple)):
+        return "{" + ", ".join(_term(item) for item in term) + "}"
+    return str(term)
+
+
+def _python_path() -> str:
+    """PYTHONPATH under which the root finds this very package."""
+    here = str(Path(__file__).resolve().parent.parent)
+    rest = os.environ.get("PYTHONPATH")
+    return here if not rest else os.pathsep.join((here, rest))

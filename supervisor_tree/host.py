@@ -1,0 +1,479 @@
+"""The composition root: one host, from its lock to its exit code.
+
+Order of birth: lock and leftovers of a former life, sockets, spawner, logger, tree.
+The way down is the reverse.  Everything that decides is in `core`; this module only
+knows who has to be there before whom, and what the outside world is told.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from setproctitle import setproctitle
+
+from supervisor_tree.control.events import EventLog
+from supervisor_tree.control.operations import Operations
+from supervisor_tree.control.render import event_line, tree_lines
+from supervisor_tree.control.rows import nested
+from supervisor_tree.control.server import ControlServer
+from supervisor_tree.core.actions import Report, TreeEnded, Why
+from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
+from supervisor_tree.core.specs import Logs, SupervisorSpec
+from supervisor_tree.core.stimuli import BootRequested, ShutdownRequested, Stimulus
+from supervisor_tree.core.tree import Tree
+from supervisor_tree.errors import ConfigError, ConfigProblem
+from supervisor_tree.runtime.clock import SystemClock
+from supervisor_tree.runtime.console import Console
+from supervisor_tree.runtime.driver import Driver, Life
+from supervisor_tree.runtime.infrastructure import agent_modules, infrastructure, specs_below
+from supervisor_tree.runtime.lock import RunDirectoryLock
+from supervisor_tree.runtime.logs import LogStreams
+from supervisor_tree.runtime.notify import NotifySocket
+from supervisor_tree.runtime.reactor import Reactor
+from supervisor_tree.runtime.signals import SignalQueue
+from supervisor_tree.runtime.state import StateFile, find_leftovers
+from supervisor_tree.spawner.client import (
+    ModuleLeftOut,
+    Preloaded,
+    SpawnerLauncher,
+    SpawnerLost,
+    SpawnerStarted,
+)
+
+__all__ = ["Host", "HostSettings", "run"]
+
+EXIT_FAILED = 1
+EXIT_INTENSITY = 70  # EX_SOFTWARE: the tree has used up its restarts
+
+_LOGGER_PATIENCE_S = 5.0  # the tree starts without a logger rather than not at all
+_LAST_WORDS_S = 0.5  # for replies that are still on their way when the host ends
+_SPAWNER_END_S = 3.0  # it has nothing left to do by then; it promises 2 s even so
+_STATE_INTERVAL_S = 0.5
+_SOCKET_PATH_LIMIT = 107  # bytes, unix(7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What a host must know besides its tree.
+
+    `sys_path` is searched for agents before the interpreter's own path.  `lifeline` is a
+    descriptor whose end of file stops the host (an embedding program's own life).
+    """
+
+    name: str
+    run_dir: Path
+    state_dir: Path
+    log_dir: Path
+    preload: tuple[str, ...] = ()
+    logs: Logs = field(default_factory=Logs)
+    env_file: str | None = None
+    config: str | None = None
+    sys_path: tuple[str, ...] = ()
+    console: bool = False
+    lifeline: int = -1
+
+
+def _nothing() -> None:
+    """The callback of those who do not ask to be called."""
+
+
+class Host:
+    """One running host.  `run` is called once, from the main thread."""
+
+    def __init__(self, settings: HostSettings, tree: SupervisorSpec) -> None:
+        self.settings = settings
+        self.spec = tree
+        self.instance = uuid.uuid4().hex
+        self.phase = "starting"
+        self.reactor = Reactor(SystemClock())
+        self.started_at = self.reactor.clock.wall()
+        self.log = EventLog(settings.name, self.instance)
+        self.tree = Tree(jitter=random.random)
+        self._exit_code = 0
+        self._asked_to_stop = False
+        self._tree_booted = False
+        self._interrupts = 0
+        self._version = version("supervisor_tree")
+        self._refusal: str | None = None
+        self._on_listening: Callable[[], None] = _nothing
+        self._on_ready: Callable[[], None] = _nothing
+        self._console = Console(sys.stdout.fileno()) if settings.console else None
+        self._colour = bool(
+            self._console and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        )
+
+    # --- life ---------------------------------------------------------------------------
+
+    def run(
+        self,
+        on_listening: Callable[[], None] = _nothing,
+        on_ready: Callable[[], None] = _nothing,
+    ) -> int:
+        """Run until the tree has ended; returns the exit code.
+
+        `on_listening` is called when the control socket takes orders, `on_ready` once,
+        when every child of the tree has become ready.
+        Raises AlreadyRunning, or ConfigError for a run directory that cannot be used.
+        """
+        self._on_listening = on_listening
+        self._on_ready = on_ready
+        self._prepare_directories()
+        lock = RunDirectoryLock(self.settings.run_dir)
+        lock.acquire(
+            name=self.settings.name,
+            instance=self.instance,
+            config=self.settings.config,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        try:
+            self._end_leftovers()
+            self._open()
+            try:
+                self._boot()
+                self._on_listening()
+                self.reactor.run()
+            finally:
+                self._close()
+        finally:
+            lock.release()
+        if self._refusal is not None:
+            problem = ConfigProblem(self.settings.config or "", 0, 0, "host.preload", self._refusal)
+            raise ConfigError([problem])
+        return self._exit_code
+
+    def _prepare_directories(self) -> None:
+        for directory in (self.settings.run_dir, self.settings.state_dir, self.settings.log_dir):
+            try:
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if not os.access(directory, os.W_OK | os.X_OK):
+                    raise PermissionError(13, "not writable")
+            except OSError as error:
+                raise _unusable(directory, error.strerror or str(error)) from None
+        longest = os.fsencode(self.settings.run_dir / "control.sock")
+        if len(longest) > _SOCKET_PATH_LIMIT:
+            raise _unusable(
+                self.settings.run_dir,
+                f"too long for a socket ({len(longest)} bytes with the socket's name, "
+                f"{_SOCKET_PATH_LIMIT} are allowed); choose a shorter one with --run-dir",
+            )
+        os.chmod(self.settings.run_dir, 0o711 if self._has_foreign_users() else 0o700)
+
+    def _has_foreign_users(self) -> bool:
+        return any(spec.user is not None for spec in specs_below(self.spec))
+
+    def _end_leftovers(self) -> None:
+        """SIGKILL what a former host of this run directory has left behind, until it is gone."""
+        for _ in range(100):
+            leftovers = find_leftovers(self.settings.run_dir)
+            if not leftovers:
+                return
+            for leftover in leftovers:
+                leftover.kill()
+
+    def _open(self) -> None:
+        settings = self.settings
+        setproctitle(f"supervisor-tree: root {settings.name}")
+        self.signals = SignalQueue(
+            (
+                signal.SIGTERM,
+                signal.SIGINT,
+                signal.SIGQUIT,
+                signal.SIGHUP,
+                signal.SIGUSR1,
+                signal.SIGUSR2,
+            )
+        )
+        self.state = StateFile(settings.run_dir, self.instance)
+        self.notify = NotifySocket(settings.run_dir / "notify.sock")
+        if self._has_foreign_users():
+            self.notify.open_to_everyone()
+        self.streams = LogStreams()
+        self.streams.listen(str(settings.run_dir))
+        self.say = self.streams.own_writer()
+        self.launcher = SpawnerLauncher.start(
+            instance=self.instance,
+            preload=settings.preload,
+            modules=agent_modules(self.spec),
+            sys_path=settings.sys_path,
+        )
+        self.driver = Driver(self.tree, self.launcher, self.reactor, self)
+        self.operations = Operations(self)
+        self.server = ControlServer(
+            settings.run_dir, self.operations.handle, on_fault=self._on_fault
+        )
+        self.reactor.add(self.signals.fileno(), self._on_signals)
+        self.reactor.add(self.launcher.fileno(), self._on_children)
+        self.reactor.add(self.notify.fileno(), self._on_children)
+        for fd, callback in (*self.server.sockets(), *self.streams.sockets()):
+            self.reactor.add(fd, callback)
+        if settings.lifeline >= 0:
+            self.reactor.add(settings.lifeline, self._on_lifeline)
+        self.reactor.before_wait(self._each_turn)
+
+    def _boot(self) -> None:
+        """The logger first; the tree when the logger listens, or after a short patience."""
+        settings = self.settings
+        beside = infrastructure(settings.run_dir, settings.log_dir, settings.logs)
+        self.driver.handle(BootRequested("/_", beside))
+        self.reactor.call_in("logger-patience", _LOGGER_PATIENCE_S, self._boot_tree)
+
+    def _boot_tree(self) -> None:
+        if not self._tree_booted and self.phase != "stopping":
+            self._tree_booted = True
+            self.reactor.cancel("logger-patience")
+            self.driver.handle(BootRequested("/", self.spec))
+
+    def _each_turn(self) -> None:
+        """What has to be looked at once per turn because nothing announces it."""
+        if not self._tree_booted and self.streams.connected:
+            self._boot_tree()
+        if self.phase == "starting" and self._tree_booted:
+            row = self.tree.row("/")
+            if row is not None and row.ready:
+                self._became_ready()
+        self.operations.look()
+        due = self.streams.due()
+        if due is not None:
+            self.reactor.call_at("logs", due, self.streams.tick)
+        if self._console is not None and self._console.waiting:
+            self.reactor.call_in("console", 0.05, self._console.flush)
+
+    def _became_ready(self) -> None:
+        self.phase = "running"
+        self._publish_host(EventName.HOST_STARTED, pid=os.getpid())
+        if self._console is not None:
+            picture = nested(self.tree.rows("/"), self.now())
+            for line in tree_lines(picture, colour=self._colour):
+                self._console.write(line)
+        self._on_ready()
+
+    def begin_shutdown(self, *, timeout_s: float | None = None) -> None:
+        """Stop the tree in reverse order; after `timeout_s` end what is left by force."""
+        self._asked_to_stop = True
+        if timeout_s is not None:
+            self.reactor.call_in("shutdown-limit", timeout_s, self.kill_everything)
+        if self.phase == "stopping":
+            return
+        self.phase = "stopping"
+        self._publish_host(EventName.HOST_STOPPING)
+        if self._tree_booted:
+            self.driver.handle(ShutdownRequested("/"))
+        else:
+            self.driver.handle(ShutdownRequested("/_"))
+
+    def kill_everything(self) -> None:
+        """SIGKILL every scope of the tree now; the core learns of it as of any exit."""
+        for path, generation in list(self.driver.lives):
+            if not path.startswith("/_/"):
+                self.launcher.kill(path, generation)
+
+    def _close(self) -> None:
+        self.state.remove()
+        self.operations.give_up()
+        self.server.close(linger_s=_LAST_WORDS_S)
+        self.launcher.close()
+        self.launcher.wait_closed(_SPAWNER_END_S)
+        self.streams.close(str(self.settings.log_dir))
+        self.notify.close()
+        self.signals.close()
+        self.reactor.close()
+
+    # --- what comes in ------------------------------------------------------------------
+
+    def _on_children(self) -> None:
+        notices = self.launcher.collect()
+        self.driver.absorb(notices, self.notify.receive())
+        self._heed_spawner()
+        if notices:
+            self.reactor.call_in("state", _STATE_INTERVAL_S, self._write_state)
+
+    def _heed_spawner(self) -> None:
+        """What has happened to spawners themselves."""
+        for remark in self.launcher.remarks():
+            match remark:
+                case SpawnerStarted(pid):
+                    self._publish_host(EventName.SPAWNER_STARTED, pid=pid)
+                case SpawnerLost(pid, adopted):
+                    self.say(f"spawner {pid} has died; its {adopted} children live on")
+                case Preloaded(pid, modules, seconds):
+                    self.say(
+                        f"spawner {pid} has preloaded {len(modules)} modules in {seconds:.2f} s"
+                    )
+                case ModuleLeftOut():
+                    self._module_left_out(remark)
+
+    def _module_left_out(self, remark: ModuleLeftOut) -> None:
+        """A module asked for by name must preload; for any other a warning is enough."""
+        message = f"cannot preload {remark.module}: {remark.reason}"
+        if not remark.required:
+            self.say(f"{message}; every child that needs it imports it itself")
+        elif self.phase == "starting":
+            self._refusal = message
+            self.begin_shutdown()
+
+    def _write_state(self) -> None:
+        self.state.write(
+            (life.path, life.generation, life.pid, life.start_ticks)
+            for life in self.driver.lives.values()
+            if life.pid is not None
+        )
+
+    def _on_signals(self) -> None:
+        for number in self.signals.collect():
+            match number:
+                case signal.SIGINT | signal.SIGTERM:
+                    self._interrupted(number)
+                case signal.SIGQUIT:
+                    self.begin_shutdown(timeout_s=0.0)
+                case signal.SIGUSR1:
+                    self.streams.reopen()
+                case _:
+                    self.say(f"{number.name} is not used by this version; nothing was done")
+
+    def _interrupted(self, number: signal.Signals) -> None:
+        """The first asks, the second shortens, the third does not wait."""
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self.begin_shutdown()
+        elif self._interrupts == 2:
+            self.kill_everything()
+        else:
+            # The spawner sees our end and empties every scope within two seconds.
+            os._exit(128 + number)
+
+    def _on_lifeline(self) -> None:
+        """The embedding program closed its end, or has died."""
+        if os.read(self.settings.lifeline, 4096) == b"":
+            self.reactor.remove(self.settings.lifeline)
+            self.begin_shutdown()
+
+    def _on_fault(self, error: BaseException) -> None:
+        """A bug in one verb: it is told, and the host goes on."""
+        for line in traceback.format_exception(error):
+            self.say(line.rstrip())
+
+    # --- control.operations.HostView --------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """What a client may want to know of the host itself; plain data."""
+        return {
+            "name": self.settings.name,
+            "instance": self.instance,
+            "pid": os.getpid(),
+            "spawner_pid": self.launcher.pid,
+            "version": self._version,
+            "config": self.settings.config,
+            "run_dir": str(self.settings.run_dir),
+            "log_dir": str(self.settings.log_dir),
+            "uptime_s": round(self.wall() - self.started_at, 3),
+        }
+
+    def now(self) -> float:
+        """Monotonic seconds, the core's time."""
+        return self.reactor.clock.now()
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return self.reactor.clock.wall()
+
+    def said(self, path: str) -> str:
+        """The last STATUS= of the child's present life."""
+        life = self.driver.life_of(path)
+        return "" if life is None else life.status
+
+    def submit(self, make: Callable[[int], Stimulus], answer: Callable[[Any], None]) -> None:
+        """Give the core a request."""
+        self.driver.submit(make, answer)
+
+    def signal_child(self, path: str, generation: int, number: int) -> None:
+        """An operator's signal to one life's leader."""
+        self.launcher.signal(path, generation, number)
+
+    def call_in(self, key: Hashable, delay_s: float, callback: Callable[[], None]) -> None:
+        """Turn the loop again in `delay_s` seconds."""
+        self.reactor.call_in(key, delay_s, callback)
+
+    # --- runtime.driver.Outside -----------------------------------------------------------
+
+    def environment(self, path: str, generation: int) -> Mapping[str, str]:
+        """The keys of a child's environment that only the host sets."""
+        settings = self.settings
+        return {
+            "NOTIFY_SOCKET": str(self.notify.path),
+            "SUPERVISOR_TREE_PATH": path,
+            "SUPERVISOR_TREE_GENERATION": str(generation),
+            "SUPERVISOR_TREE_SCOPE": f"{self.instance}:{path}:{generation}",
+            "SUPERVISOR_TREE_RUN_DIR": str(settings.run_dir),
+            "SUPERVISOR_TREE_DATA_DIR": str(settings.state_dir / "data"),
+        }
+
+    def publish(self, event: LifecycleEvent) -> None:
+        """Number the event, tell subscribers, the terminal and the host's log."""
+        record = self.log.append(event, self.reactor.clock.wall())
+        self.server.publish(record)
+        if event.path.startswith("/_"):
+            return
+        self.say(event_line(record, colour=False))
+        if self._console is not None:
+            self._console.write(event_line(record, colour=self._colour))
+
+    def report(self, report: Report) -> None:
+        """A supervisor report, as OTP's would stand in the log."""
+        self.say(
+            f"supervisor {report.supervisor}: {report.context.value} "
+            f"of {report.id or report.supervisor}: {report.reason}"
+        )
+
+    def attach(self, life: Life, stdout: int, stderr: int) -> None:
+        """Hand a child's output to the logger."""
+        assert life.pid is not None
+        logs = life.spec.logs or self.settings.logs
+        self.streams.attach(
+            life.path, life.generation, life.pid, stdout=stdout, stderr=stderr, logs=logs
+        )
+
+    def tree_ended(self, ended: TreeEnded) -> None:
+        """The tree goes first, the infrastructure after it, then the host."""
+        if ended.path == "/":
+            self._exit_code = self._code_of(ended)
+            if self.phase != "stopping":
+                self.phase = "stopping"
+                self._publish_host(EventName.HOST_STOPPING)
+            self.driver.handle(ShutdownRequested("/_"))
+        else:
+            self.reactor.stop()
+
+    def _code_of(self, ended: TreeEnded) -> int:
+        """0 if asked to stop, 70 for used-up restarts, a significant child's own code."""
+        if self._asked_to_stop or ended.why is Why.STOPPED:
+            return 0
+        if ended.why is Why.INTENSITY:
+            return EXIT_INTENSITY
+        if ended.why is Why.SIGNIFICANT and ended.cause_exit is not None:
+            reason = ended.cause_exit
+            return 128 + reason.signal if reason.signal is not None else reason.code or 0
+        return EXIT_FAILED
+
+    def _publish_host(self, name: EventName, pid: int | None = None) -> None:
+        self.publish(LifecycleEvent(event=name, path="/", kind="host", pid=pid))
+
+
+def _unusable(directory: Path, why: str) -> ConfigError:
+    problem = ConfigProblem(str(directory), 0, 0, "", f"cannot use this directory: {why}")
+    return ConfigError([problem])
+
+
+def run(settings: HostSettings, tree: SupervisorSpec) -> int:
+    """Run one host in this process; see Host.run."""
+    return Host(settings, tree).run()
