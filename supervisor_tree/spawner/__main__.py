@@ -1,0 +1,81 @@
+"""The spawner's process: `python -m supervisor_tree.spawner --fd N --config-fd N`.
+
+Only `SpawnerLauncher` starts it; there is nothing here for people to run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import sys
+
+from supervisor_tree.spawner import kernel
+from supervisor_tree.spawner.preload import Preload, StartsThreads, preload
+from supervisor_tree.spawner.protocol import HOST_SIGNALS, Channel
+from supervisor_tree.spawner.server import Config, Spawner
+from supervisor_tree.spawner.title import set_title
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Preload, then serve the root."""
+    parser = argparse.ArgumentParser(prog="supervisor_tree.spawner")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--config-fd", type=int, required=True)
+    options = parser.parse_args()
+    # What is meant for the host (Ctrl-C, a service manager's TERM) is the root's to handle.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HOST_SIGNALS)
+    with contextlib.suppress(PermissionError):  # after a re-exec it has its session already
+        os.setsid()
+    _open_standard_descriptors()
+    sys.stdin = None  # type: ignore[assignment]  # each child makes its own
+    set_title("spawner")
+    kernel.become_subreaper()
+    for fd in (options.fd, options.config_fd):
+        os.set_inheritable(fd, False)
+    config = Config.load(options.config_fd)
+    for fd in (config.lease_read, config.lease_write):
+        os.set_inheritable(fd, False)
+    sys.path[:0] = config.sys_path
+    done = _preload(config, options.fd, options.config_fd)
+    os.close(options.config_fd)
+    spawner = Spawner(config, Channel(socket.socket(fileno=options.fd)))
+    required = {name for name, must in config.modules if must}
+    for name, reason in [*config.left_out, *done.left_out]:
+        spawner.tell(["left_out", name, reason, name in required])
+    spawner.tell(["preloaded", done.modules, done.seconds])
+    spawner.run()
+    os._exit(0)  # nothing of the preloaded modules is to run now
+
+
+def _open_standard_descriptors() -> None:
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+
+
+def _preload(config: Config, fd: int, config_fd: int) -> Preload:
+    """Import what can be; a module that starts threads is left out of a fresh interpreter."""
+    import supervisor_tree.agents.bootstrap  # noqa: F401, PLC0415 - part of what is shared
+
+    excluded = {name for name, _ in config.left_out}
+    try:
+        return preload([name for name, _ in config.modules if name not in excluded])
+    except StartsThreads as found:
+        config.left_out.append((found.module, "it starts a thread when it is imported"))
+        config.save(config_fd)
+        for kept in (fd, config_fd, config.lease_read, config.lease_write):
+            os.set_inheritable(kept, True)
+        flags = ["-P", "-m", "supervisor_tree.spawner"]
+        options = ["--fd", str(fd), "--config-fd", str(config_fd)]
+        os.execv(sys.executable, [sys.executable, *flags, *options])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Starts a spawner process: from any program, threaded or not, as posix_spawn runs none of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from supervisor_tree.spawner import procfs
+from supervisor_tree.spawner.protocol import HOST_SIGNALS, Channel
+from supervisor_tree.spawner.server import Config
+from supervisor_tree.spawner.title import reserve_slot
+
+__all__ = ["Recipe", "SpawnerProcess"]
+
+# Where the spawner finds what it is given; the sources are moved above these first.
+_SOCKET_FD, _CONFIG_FD, _LEASE_READ_FD, _LEASE_WRITE_FD = 3, 4, 5, 6
+_FIRST_FREE_FD = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What every spawner of one root has in common.  Owns the root's ends of the lease."""
+
+    instance: str
+    preload: tuple[str, ...]
+    modules: tuple[str, ...]
+    sys_path: tuple[str, ...]
+    lease_read: int
+    lease_write: int
+
+    @classmethod
+    def make(
+        cls, instance: str, preload: Sequence[str], modules: Sequence[str], sys_path: Sequence[str]
+    ) -> Recipe:
+        """Make the lease pipe, too."""
+        if not instance or ":" in instance:
+            raise ValueError(f"cannot mark processes with {instance!r}: it is empty or has a colon")
+        read, write = os.pipe2(os.O_CLOEXEC)
+        os.fchmod(read, 0o444)  # agents that have become another user open it anew
+        return cls(
+            instance=instance,
+            preload=tuple(preload),
+            modules=tuple(modules),
+            sys_path=tuple(sys_path),
+            lease_read=read,
+            lease_write=write,
+        )
+
+    def changed(self, preload: Sequence[str] | None, modules: Sequence[str] | None) -> Recipe:
+        """With other modules to import; None keeps them."""
+        return replace(
+            self,
+            preload=self.preload if preload is None else tuple(preload),
+            modules=self.modules if modules is None else tuple(modules),
+        )
+
+    def close(self) -> None:
+        os.close(self.lease_read)
+        os.close(self.lease_write)
+
+
+@dataclass(slots=True, eq=False)
+class SpawnerProcess:
+    """One spawner, as the root holds it."""
+
+    pid: int
+    pidfd: int
+    start_ticks: int
+    started: float
+    channel: Channel
+    retired: bool = False
+    lost: bool = False
+    wants_write: bool = False
+
+    @classmethod
+    def start(cls, recipe: Recipe) -> SpawnerProcess:
+        """Start one; it answers when its imports are done.  Raises OSError."""
+        ours, theirs = socket.socketpair()
+        config = os.memfd_create("supervisor-tree-spawner", os.MFD_CLOEXEC)
+        try:
+            _config_of(recipe).save(config)
+            lease = (recipe.lease_read, recipe.lease_write)
+            pid = _posix_spawn((theirs.fileno(), config, *lease))
+            pidfd = os.pidfd_open(pid)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(config)
+        now = procfs.stat(pid)
+        ticks = 0 if now is None else now.start_ticks
+        return cls(pid, pidfd, ticks, time.monotonic(), Channel(ours))
+
+    def close(self) -> None:
+        """Let go of it: it ends its scopes and itself."""
+        self.channel.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def _config_of(recipe: Recipe) -> Config:
+    required = [(name, True) for name in dict.fromkeys(recipe.preload)]
+    others = [(name, False) for name in dict.fromkeys(recipe.modules) if name not in recipe.preload]
+    return Config(
+        instance=recipe.instance,
+        modules=required + others,
+        sys_path=list(recipe.sys_path),
+        left_out=[],
+        lease_read=_LEASE_READ_FD,
+        lease_write=_LEASE_WRITE_FD,
+    )
+
+
+def _posix_spawn(sources: Sequence[int]) -> int:
+    """The spawner with these four descriptors at their places."""
+    moved: list[int] = []
+    try:
+        for source in sources:
+            moved.append(fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD))
+        places = (_SOCKET_FD, _CONFIG_FD, _LEASE_READ_FD, _LEASE_WRITE_FD)
+        actions = [(os.POSIX_SPAWN_DUP2, a, b) for a, b in zip(moved, places, strict=True)]
+        # -P: the directory the host was started in is not searched for modules.
+        command = [sys.executable, "-P", "-m", "supervisor_tree.spawner"]
+        command += ["--fd", str(_SOCKET_FD), "--config-fd", str(_CONFIG_FD)]
+        return os.posix_spawn(
+            sys.executable,
+            command,
+            reserve_slot(dict(os.environ)),
+            file_actions=actions,
+            setsigmask=HOST_SIGNALS,
+        )
+    finally:
+        for fd in moved:
+            os.close(fd)

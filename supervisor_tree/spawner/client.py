@@ -1,0 +1,516 @@
+"""The root's end: the real Launcher.
+
+The root never forks.  It starts the spawner by posix_spawn, gives it orders, and believes
+what it says.  When the spawner dies, its children become the root's (both are subreapers)
+and live on; a new spawner makes the next ones.  Nothing is lost on the way:
+
+* an end that was told is in the socket, which outlives the spawner, and is read first;
+* an end that was not told is a zombie, because the spawner reaps only what it has told;
+* an order that was not answered is given to the new spawner, once the process that may
+  have come of it, found by its mark, is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from supervisor_tree.core.specs import ChildSpec
+from supervisor_tree.runtime.launcher import (
+    Exited,
+    Launch,
+    LauncherNotice,
+    LaunchFailed,
+    Leaked,
+    Spawned,
+)
+from supervisor_tree.spawner import kernel, procfs
+from supervisor_tree.spawner.birth import Recipe, SpawnerProcess
+from supervisor_tree.spawner.protocol import Frame, ProtocolError, to_notice
+from supervisor_tree.spawner.scope import Key, Life, Warden, read_mark
+
+__all__ = [
+    "ModuleLeftOut",
+    "Preloaded",
+    "Remark",
+    "SpawnerLauncher",
+    "SpawnerLost",
+    "SpawnerStarted",
+]
+
+_TIDY_S = 1.0  # how often orphans of adopted lives are looked after
+_AGAIN_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # delays between spawners that do not live long
+_LONG_S = 10.0
+_PACKED_SPECS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnerStarted:
+    """A spawner process exists; it may still be preloading."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnerLost:
+    """A spawner has died; its children live on under the root."""
+
+    pid: int
+    adopted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preloaded:
+    """A spawner is ready to fork at once."""
+
+    pid: int
+    modules: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleLeftOut:
+    """A module is not preloaded, so every child imports it itself.
+
+    `required`: it was asked for by name (`host.preload`).
+    """
+
+    module: str
+    reason: str
+    required: bool
+
+
+Remark = SpawnerStarted | SpawnerLost | Preloaded | ModuleLeftOut
+
+
+@dataclass(slots=True)
+class _Record:
+    """What the root knows of one life.  `pid` is 0 until it is told of."""
+
+    launch: Launch
+    spawner: SpawnerProcess | None
+    pid: int = 0
+    start_ticks: int = 0
+    asked: bool = False
+    orders: list[Frame] = field(default_factory=list)  # that came while nobody could obey
+
+
+class SpawnerLauncher:
+    """Launcher over spawner processes.  Make it with `start`."""
+
+    def __init__(self, recipe: Recipe, *, uncaptured: Collection[str]) -> None:
+        self._recipe = recipe
+        self._uncaptured = frozenset(uncaptured)
+        self._poller = select.epoll()
+        self._timer = kernel.Timer()
+        self._poller.register(self._timer.fd, select.EPOLLIN)
+        self._own_session = os.getsid(0)
+        self._warden = Warden(recipe.instance, self._poller, is_ours=self._is_ours)
+        self._records: dict[Key, _Record] = {}
+        self._spawners: list[SpawnerProcess] = []
+        self._current: SpawnerProcess | None = None
+        self._waiting: list[Key] = []  # launches for which there is no spawner yet
+        self._short_lives = 0
+        self._respawn_at: float | None = None
+        self._tidy_at: float | None = None
+        self._packed: dict[int, tuple[ChildSpec, bytes]] = {}
+        self._notices: list[LauncherNotice] = []
+        self._remarks: list[Remark] = []
+        self._unadopted: list[_Record] = []
+        self._closed = False
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        instance: str,
+        preload: Sequence[str] = (),
+        modules: Sequence[str] = (),
+        sys_path: Sequence[str] = (),
+        uncaptured: Collection[str] = ("/_/logger",),
+    ) -> SpawnerLauncher:
+        """Start the first spawner and return without waiting for it.
+
+        instance
+            what makes this host's marks its own; no colon in it.
+        preload, modules
+            to import ahead: those the user has asked for, and those of the agents.
+        sys_path
+            put before the fresh interpreter's own; the working directory is not on it.
+        uncaptured
+            paths of children whose output goes to this process's stderr.
+
+        Makes this process a subreaper.  Raises OSError if no process can be started.
+        """
+        kernel.become_subreaper()
+        recipe = Recipe.make(instance, preload, modules, sys_path)
+        launcher = cls(recipe, uncaptured=uncaptured)
+        try:
+            launcher._bring_up()
+        except BaseException:
+            launcher.close()
+            raise
+        return launcher
+
+    @property
+    def pid(self) -> int:
+        """Of the spawner that makes new children; 0 while there is none."""
+        return 0 if self._current is None else self._current.pid
+
+    @property
+    def start_ticks(self) -> int:
+        """Of the same."""
+        return 0 if self._current is None else self._current.start_ticks
+
+    def fileno(self) -> int:
+        """One descriptor for everything there is to wait for."""
+        return self._poller.fileno()
+
+    # --- orders ----------------------------------------------------------------------------
+
+    def launch(self, launch: Launch) -> None:
+        """Begin a life; a path and generation that are in use already are refused."""
+        key = (launch.path, launch.generation)
+        if key in self._records:
+            self._refuse(launch, "fork", "this life has begun already")
+            return
+        self._records[key] = _Record(launch, None)
+        self._give(key)
+
+    def stop(self, path: str, generation: int) -> None:
+        """The stop signal to the leader."""
+        self._order(["stop", path, generation])
+
+    def kill(self, path: str, generation: int) -> None:
+        """SIGKILL to the scope."""
+        self._order(["kill", path, generation])
+
+    def signal(self, path: str, generation: int, signal: int) -> None:
+        """A signal to the leader alone."""
+        self._order(["signal", path, generation, int(signal)])
+
+    def refresh(
+        self, *, preload: Sequence[str] | None = None, modules: Sequence[str] | None = None
+    ) -> None:
+        """Bring up a spawner with freshly imported code and let it make all new children.
+
+        The former one ends with its last child.  Raises OSError, and leaves all as it was,
+        if no process can be started.
+        """
+        former = self._current
+        self._recipe = self._recipe.changed(preload, modules)
+        self._bring_up()
+        if former is not None:
+            former.retired = True
+            former.channel.send(["retire"])
+            self._watch_backlog(former)
+
+    # --- what has happened -------------------------------------------------------------------
+
+    def collect(self) -> list[LauncherNotice]:
+        """What there is to tell."""
+        for fd, _ in self._poller.poll(0):
+            self._handle(fd)
+        now = time.monotonic()
+        if self._respawn_at is not None and self._respawn_at <= now:
+            self._respawn()
+        if self._tidy_at is not None and self._tidy_at <= now:
+            self._tidy()
+        for notice, life in self._warden.settle(now):
+            self._take(notice)
+            if life is not None:
+                self._warden.release(life)
+        self._rearm()
+        notices, self._notices = self._notices, []
+        return notices
+
+    def remarks(self) -> list[Remark]:
+        """What has happened to spawners since the last call; ask after `collect`."""
+        remarks, self._remarks = self._remarks, []
+        return remarks
+
+    def close(self) -> None:
+        """Let go of all descriptors.  Spawners then end all scopes, and themselves, in 2 s."""
+        if self._closed:
+            return
+        self._closed = True
+        for notice in self._notices:
+            _discard(notice)
+        for spawner in self._spawners:
+            spawner.close()
+        self._warden.close()
+        self._recipe.close()
+        self._timer.close()
+        self._poller.close()
+
+    def wait_closed(self, timeout: float) -> bool:
+        """After `close`: wait for spawners and adopted children to end; whether all have."""
+        deadline = time.monotonic() + timeout
+        pids = [spawner.pid for spawner in self._spawners]
+        pids += [life.pid for life in self._warden.lives.values() if life.pid]
+        return all([kernel.wait_ended(pid, deadline) for pid in pids])
+
+    # --- events ------------------------------------------------------------------------------
+
+    def _handle(self, fd: int) -> None:
+        if fd == self._timer.fd:
+            self._timer.clear()
+            return
+        for spawner in self._spawners:
+            if fd == spawner.pidfd:
+                self._listen(spawner)
+                self._lose(spawner)
+                self._bury(spawner)
+                return
+            if not spawner.lost and fd == spawner.channel.fileno():
+                spawner.channel.flush()
+                self._listen(spawner)
+                self._watch_backlog(spawner)
+                return
+        self._warden.handle(fd)
+
+    def _listen(self, spawner: SpawnerProcess) -> None:
+        if spawner.lost:
+            return
+        try:
+            for frame in spawner.channel.receive():
+                self._hear(spawner, frame)
+        except (ProtocolError, ValueError, TypeError, IndexError):
+            spawner.channel.ended = True  # nonsense is as good as death
+        if spawner.channel.ended:
+            self._lose(spawner)
+
+    def _hear(self, spawner: SpawnerProcess, frame: Frame) -> None:
+        match frame:
+            case ["preloaded", modules, seconds]:
+                self._remarks.append(Preloaded(spawner.pid, tuple(modules), seconds))
+            case ["left_out", module, reason, required]:
+                self._remarks.append(ModuleLeftOut(module, reason, required))
+            case _:
+                notice = to_notice(frame, spawner.channel)
+                if notice is None:
+                    raise ProtocolError(f"unknown frame {frame[0]!r}")
+                self._take(notice)
+
+    def _take(self, notice: LauncherNotice) -> None:
+        key = (notice.path, notice.generation)
+        record = self._records.get(key)
+        match notice:
+            case Spawned():
+                if record is None:
+                    _discard(notice)
+                    return
+                record.pid = notice.pid
+                record.start_ticks = notice.start_ticks
+            case Exited() | LaunchFailed():
+                if record is None:
+                    return
+                del self._records[key]
+            case Leaked():
+                pass
+        self._notices.append(notice)
+
+    # --- orders on their way -----------------------------------------------------------------
+
+    def _order(self, frame: Frame) -> None:
+        key = (frame[1], frame[2])
+        if key in self._warden.lives:
+            self._obey_here(frame)
+            return
+        record = self._records.get(key)
+        if record is None:
+            return
+        record.asked |= frame[0] in ("stop", "kill")
+        if record.spawner is None or record.spawner.lost:
+            if len(record.orders) < 64:
+                record.orders.append(frame)
+            return
+        record.spawner.channel.send(frame)
+        self._watch_backlog(record.spawner)
+
+    def _obey_here(self, frame: Frame) -> None:
+        """For a life that was adopted."""
+        match frame:
+            case ["stop", path, generation]:
+                self._warden.stop(path, generation)
+            case ["kill", path, generation]:
+                self._warden.kill(path, generation)
+            case ["signal", path, generation, number]:
+                self._warden.signal(path, generation, number)
+        self._rearm()
+
+    def _give(self, key: Key) -> None:
+        """Hand a launch to the spawner, or have it wait for one."""
+        record = self._records[key]
+        if self._current is None:
+            self._waiting.append(key)
+            return
+        launch = record.launch
+        frame = ["launch", launch.path, launch.generation]
+        try:
+            frame += [self._pack(launch.spec), launch.args, dict(launch.environment)]
+            frame.append(launch.path not in self._uncaptured)
+            self._current.channel.send(frame)
+        except (TypeError, ValueError, OverflowError, AttributeError, ProtocolError) as error:
+            del self._records[key]
+            self._refuse(launch, "environment", f"cannot be sent to the spawner: {error}")
+            return
+        record.spawner = self._current
+        for order in record.orders:
+            self._current.channel.send(order)
+        record.orders.clear()
+        self._watch_backlog(self._current)
+
+    def _pack(self, spec: ChildSpec) -> bytes:
+        """A specification is packed once, not at each start."""
+        found = self._packed.get(id(spec))
+        if found is None or found[0] is not spec:
+            if len(self._packed) >= _PACKED_SPECS:
+                self._packed.clear()
+            try:
+                packed = pickle.dumps(spec)
+            except pickle.PicklingError as error:
+                raise TypeError(str(error)) from error
+            found = self._packed[id(spec)] = (spec, packed)
+        return found[1]
+
+    def _refuse(self, launch: Launch, stage: str, message: str) -> None:
+        failed = LaunchFailed(
+            path=launch.path, generation=launch.generation, stage=stage, message=message
+        )
+        self._notices.append(failed)
+        self._rearm()
+
+    # --- life and death of spawners ------------------------------------------------------------
+
+    def _bring_up(self) -> None:
+        spawner = SpawnerProcess.start(self._recipe)
+        self._poller.register(spawner.pidfd, select.EPOLLIN)
+        self._poller.register(spawner.channel.fileno(), select.EPOLLIN)
+        self._spawners.append(spawner)
+        self._current = spawner
+        self._remarks.append(SpawnerStarted(spawner.pid, spawner.start_ticks))
+        waiting, self._waiting = self._waiting, []
+        for key in waiting:
+            if key in self._records:
+                self._give(key)
+
+    def _respawn(self) -> None:
+        try:
+            self._respawn_at = None
+            self._bring_up()
+        except OSError:
+            self._respawn_at = time.monotonic() + _AGAIN_S[-1]
+
+    def _lose(self, spawner: SpawnerProcess) -> None:
+        """The socket has ended: all that was told is taken in.  Wait for the death itself,
+        as only then are its children ours."""
+        if spawner.lost:
+            return
+        spawner.lost = True
+        self._poller.unregister(spawner.channel.fileno())
+        kernel.send_signal(spawner.pidfd, signal.SIGKILL)
+        if spawner is not self._current:
+            return
+        self._current = None
+        lived = time.monotonic() - spawner.started
+        self._short_lives = 0 if lived > _LONG_S else self._short_lives + 1
+        delay = _AGAIN_S[min(self._short_lives, len(_AGAIN_S)) - 1] if self._short_lives else 0.0
+        self._respawn_at = time.monotonic() + delay
+
+    def _bury(self, spawner: SpawnerProcess) -> None:
+        """A spawner is dead: its children are ours now."""
+        self._poller.unregister(spawner.pidfd)
+        kernel.reap(spawner.pid)
+        spawner.close()
+        self._spawners.remove(spawner)
+        mine = {key: one for key, one in self._records.items() if one.spawner is spawner}
+        if mine or not spawner.retired:
+            born = [record for record in mine.values() if record.pid]
+            self._remarks.append(SpawnerLost(spawner.pid, len(born)))
+            for record in born:
+                self._adopt(record)
+            self._begin_anew({key for key, record in mine.items() if not record.pid})
+
+    def _adopt(self, record: _Record) -> None:
+        """Take charge of a life whose spawner is dead; it is unreaped, so the pid is its own."""
+        launch = record.launch
+        try:
+            pidfd = os.pidfd_open(record.pid)
+        except OSError:  # out of descriptors
+            self._unadopted.append(record)
+            self._tidy_at = time.monotonic() + _TIDY_S
+            return
+        life = Life(launch.path, launch.generation, record.pid, pidfd, record.start_ticks)
+        life.obey(launch.spec)
+        life.asked = record.asked
+        self._warden.watch(life)
+        orders, record.orders = record.orders, []
+        for order in orders:
+            self._obey_here(order)
+
+    def _begin_anew(self, keys: set[Key]) -> None:
+        """Launches without an answer: end what may have come of each, then give it again."""
+        found: dict[Key, int] = {}
+        for pid in procfs.children_of(os.getpid()):
+            key = read_mark(self._recipe.instance, procfs.environ_mark(pid))
+            if key in keys:
+                found.setdefault(key, pid)
+        for key in keys:
+            self._records[key].spawner = None
+            if key in found:
+                self._end_half_born(key, found[key])
+            else:
+                self._give(key)
+
+    def _end_half_born(self, key: Key, pid: int) -> None:
+        life = Life(*key, pid, os.pidfd_open(pid), 0, grace=0.0, silent=True)
+        life.on_gone = lambda: self._give(key)
+        self._warden.watch(life)
+        self._warden.kill(*key)
+
+    # --- small things --------------------------------------------------------------------------
+
+    def _tidy(self) -> None:
+        unadopted, self._unadopted = self._unadopted, []
+        for record in unadopted:
+            self._adopt(record)
+        self._warden.tidy()
+        self._tidy_at = None
+
+    def _rearm(self) -> None:
+        """Be readable when something is due, although no descriptor says so."""
+        now = time.monotonic()
+        if self._warden.lives and self._tidy_at is None:
+            self._tidy_at = now + _TIDY_S
+        dues = [self._warden.deadline(), self._respawn_at, self._tidy_at]
+        if self._notices or self._remarks:
+            dues.append(now)
+        self._timer.set(min((due for due in dues if due is not None), default=None))
+
+    def _watch_backlog(self, spawner: SpawnerProcess) -> None:
+        """Ask for room in the socket only while frames wait for it."""
+        wants = spawner.channel.backlog > 0
+        if not spawner.lost and wants != spawner.wants_write:
+            spawner.wants_write = wants
+            events = select.EPOLLIN | (select.EPOLLOUT if wants else 0)
+            self._poller.modify(spawner.channel.fileno(), events)
+
+    def _is_ours(self, stat: procfs.Stat) -> bool:
+        """Children lead sessions of their own; what is in ours was started by other code."""
+        return stat.session != self._own_session and all(
+            stat.pid != spawner.pid for spawner in self._spawners
+        )
+
+
+def _discard(notice: LauncherNotice) -> None:
+    if isinstance(notice, Spawned):
+        for fd in (notice.stdout, notice.stderr):
+            if fd >= 0:
+                os.close(fd)

@@ -1,0 +1,257 @@
+"""What root and spawner say to each other, and the socket they say it through.
+
+A stream socket pair; each frame is a 4-byte length, then a msgpack list whose first item
+names it.  Descriptors ride on the first byte of their frame (SCM_RIGHTS), so they are there
+when the frame is.
+
+    root -> spawner   [launch, path, generation, spec, args, environment, capture]
+                      [stop|kill, path, generation]   [signal, path, generation, number]
+                      [retire]
+    spawner -> root   [spawned, path, generation, pid, start_ticks, outputs]  + descriptors
+                      [failed, path, generation, stage, message]
+                      [exited, path, generation, pid, code, signal, asked, cpu, rss, wall]
+                      [leaked, path, generation, [[pid, command]...], ended]
+                      [preloaded, modules, seconds]
+                      [left_out, module, reason, required]
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from supervisor_tree.runtime.launcher import (
+    Exited,
+    LauncherNotice,
+    LaunchFailed,
+    Leaked,
+    Rusage,
+    Spawned,
+)
+
+__all__ = [
+    "HOST_SIGNALS",
+    "MAX_FRAME_BYTES",
+    "Channel",
+    "Frame",
+    "ProtocolError",
+    "from_notice",
+    "to_notice",
+]
+
+Frame = list[Any]
+
+MAX_FRAME_BYTES = 64 << 20
+
+# Never delivered to the spawner: from a terminal or service manager they mean the host.
+HOST_SIGNALS = frozenset(
+    {
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGTSTP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    }
+)
+_LENGTH = struct.Struct("!I")
+_READ_BYTES = 1 << 18
+_FDS_PER_READ = 253  # SCM_MAX_FD
+
+
+class ProtocolError(Exception):
+    """The other side speaks something else, or too much."""
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    data: memoryview
+    fds: Sequence[int]
+    done: Callable[[], None] | None
+
+
+class Channel:
+    """One end of the socket pair.  Never blocks; what does not fit yet is queued.
+
+    The queue needs no bound of its own: the spawner says at most a handful of frames per
+    order it was given, and the root gives one order at a time per life.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._out: deque[_Outgoing] = deque()
+        self._in = bytearray()
+        self._fds: deque[int] = deque()
+        self.ended = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def backlog(self) -> int:
+        """Frames that wait for room in the socket."""
+        return len(self._out)
+
+    def send(
+        self, frame: Frame, fds: Sequence[int] = (), done: Callable[[], None] | None = None
+    ) -> None:
+        """Queue a frame and send what fits.
+
+        `fds` are closed here once sent.  `done` is called when the kernel has the whole
+        frame: from then on it reaches the other side even if this process dies.
+        Raises ProtocolError if it is too large and TypeError if it is no plain data.
+        """
+        body = msgpack.packb(frame)
+        if len(body) > MAX_FRAME_BYTES:
+            raise ProtocolError(f"a frame of {len(body)} bytes is over {MAX_FRAME_BYTES}")
+        self._out.append(_Outgoing(memoryview(_LENGTH.pack(len(body)) + body), fds, done))
+        if len(self._out) == 1:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what fits; `ended` is set if nobody reads any more."""
+        while self._out and not self.ended:
+            first = self._out[0]
+            try:
+                sent = self._send_some(first)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.ended = True
+                return
+            for fd in first.fds:
+                os.close(fd)
+            first.fds = ()
+            first.data = first.data[sent:]
+            if not first.data:
+                self._out.popleft()
+                if first.done is not None:
+                    first.done()
+
+    def _send_some(self, first: _Outgoing) -> int:
+        if not first.fds:
+            return self._socket.send(first.data, socket.MSG_NOSIGNAL)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", first.fds))
+        return self._socket.sendmsg([first.data], [rights], socket.MSG_NOSIGNAL)
+
+    def receive(self) -> list[Frame]:
+        """All whole frames that have come; `ended` is set once the other side is gone."""
+        frames: list[Frame] = []
+        while not self.ended and self._read_some():
+            frames.extend(self._cut())
+        return frames
+
+    def take_fds(self, count: int) -> list[int]:
+        """The next descriptors, in the order of the frames they came with."""
+        if count > len(self._fds):
+            raise ProtocolError("descriptors are missing")
+        return [self._fds.popleft() for _ in range(count)]
+
+    def close(self) -> None:
+        self.ended = True
+        for fd in [*self._fds, *(fd for waiting in self._out for fd in waiting.fds)]:
+            os.close(fd)
+        self._fds.clear()
+        self._out.clear()
+        self._socket.close()
+
+    def _read_some(self) -> bool:
+        room = socket.CMSG_SPACE(_FDS_PER_READ * array.array("i").itemsize)
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data, ancillary = b"", []
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                rights = array.array("i")
+                rights.frombytes(payload[: len(payload) - len(payload) % rights.itemsize])
+                self._fds.extend(rights)
+        if not data:
+            self.ended = True
+            return False
+        self._in += data
+        return True
+
+    def _cut(self) -> list[Frame]:
+        frames: list[Frame] = []
+        begin = 0
+        while len(self._in) - begin >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._in, begin)
+            if length > MAX_FRAME_BYTES:
+                raise ProtocolError(f"a frame of {length} bytes is announced")
+            end = begin + _LENGTH.size + length
+            if len(self._in) < end:
+                break
+            body = memoryview(self._in)[begin + _LENGTH.size : end]
+            frames.append(msgpack.unpackb(body, strict_map_key=False))
+            body.release()
+            begin = end
+        del self._in[:begin]
+        return frames
+
+
+def from_notice(notice: LauncherNotice) -> Frame:
+    """A notice as a frame; Spawned's descriptors go beside it."""
+    match notice:
+        case Spawned(path=path, generation=generation):
+            outputs = [notice.stdout >= 0, notice.stderr >= 0]
+            return ["spawned", path, generation, notice.pid, notice.start_ticks, outputs]
+        case LaunchFailed(path=path, generation=generation):
+            return ["failed", path, generation, notice.stage, notice.message]
+        case Exited(path=path, generation=generation, rusage=used):
+            end = [notice.pid, notice.code, notice.signal, notice.asked]
+            return [
+                "exited", path, generation, *end,
+                used.cpu_s, used.max_rss_bytes, used.wall_s,
+            ]  # fmt: skip
+        case Leaked(path=path, generation=generation):
+            return ["leaked", path, generation, notice.processes, notice.ended]
+
+
+def to_notice(frame: Frame, channel: Channel) -> LauncherNotice | None:
+    """The notice in a frame, None if it holds none; its descriptors come from `channel`."""
+    kind, rest = frame[0], frame[1:]
+    if kind == "spawned":
+        path, generation, pid, start_ticks, outputs = rest
+        fds = iter(channel.take_fds(sum(outputs)))
+        stdout, stderr = (next(fds) if present else -1 for present in outputs)
+        return Spawned(
+            path=path,
+            generation=generation,
+            pid=pid,
+            start_ticks=start_ticks,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    if kind == "failed":
+        path, generation, stage, message = rest
+        return LaunchFailed(path=path, generation=generation, stage=stage, message=message)
+    if kind == "exited":
+        path, generation, pid, code, number, asked, cpu_s, max_rss_bytes, wall_s = rest
+        return Exited(
+            path=path,
+            generation=generation,
+            pid=pid,
+            code=code,
+            signal=number,
+            asked=asked,
+            rusage=Rusage(cpu_s=cpu_s, max_rss_bytes=max_rss_bytes, wall_s=wall_s),
+        )
+    if kind == "leaked":
+        path, generation, processes, ended = rest
+        pairs = tuple((pid, command) for pid, command in processes)
+        return Leaked(path=path, generation=generation, processes=pairs, ended=ended)
+    return None

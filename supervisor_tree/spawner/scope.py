@@ -1,0 +1,506 @@
+"""Keeps watch over lives, and ends all that a life has started before it calls it ended.
+
+A scope is the leader and every process descended from it.  The kernel's help:
+
+* Whoever uses a Warden is a subreaper, so a process of a scope is always a descendant of
+  a direct child: of the leader, or of an orphan that was handed up to us.  An empty scope
+  therefore shows in one look at our own children; no scan of /proc is needed.
+* The dead leader stays a zombie until its end has been told (`release`), so its pid, which
+  is also its session's number, cannot be given to anyone else.
+* Orphans are known by session or by the mark in their environment, signals go through
+  pidfds: a reused pid is never hit.
+
+Nothing here blocks.  Both the spawner and, for children whose spawner died, the root use it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from supervisor_tree.core.specs import ChildSpec
+from supervisor_tree.runtime.launcher import Exited, LauncherNotice, LaunchFailed, Leaked, Rusage
+from supervisor_tree.spawner import kernel, procfs
+
+__all__ = ["Key", "Life", "Phase", "Warden", "mark_of", "read_mark"]
+
+Key = tuple[str, int]  # path, generation
+
+KILL_AGAIN_S = 0.05  # between two looks at a scope that was killed
+GIVE_UP_S = 5.0  # a process that SIGKILL has not ended by then hangs in the kernel
+STRAY_GRACE_S = 2.0  # for processes of a scope that turn up after its end
+BLIND_S = 0.2  # until another look when descriptors have run out
+_FREEZE_ROUNDS = 16
+
+
+class Phase(Enum):
+    """Where a life is on its way down."""
+
+    RUNNING = auto()
+    ENDING = auto()  # leftovers have had SIGTERM
+    KILLING = auto()  # SIGKILL to all, until none is left
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A process of a scope besides the leader."""
+
+    pid: int
+    pidfd: int
+    session: int
+    command: str
+    told: bool = False  # has had SIGTERM
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One leader and its scope.
+
+    `grace` is how long leftovers may take after SIGTERM: 0 not at all, None for ever.
+    `pid` is 0 for leftovers of a leader that is already forgotten.  A `silent` life ends
+    without notices.  `on_leader_ended` and `on_gone` are told before and after the rest.
+    """
+
+    path: str
+    generation: int
+    pid: int
+    pidfd: int
+    start_ticks: int
+    stop_signal: int = signal.SIGTERM
+    grace: float | None = 5.0
+    silent: bool = False
+    asked: bool = False
+    failure: tuple[str, str] | None = None
+    on_leader_ended: Callable[[], None] | None = None
+    on_gone: Callable[[], None] | None = None
+    phase: Phase = Phase.RUNNING
+    deadline: float | None = None
+    give_up_at: float | None = None
+    ended: kernel.Ended | None = None
+    members: dict[int, Member] = field(default_factory=dict)
+    escaped: dict[int, str] = field(default_factory=dict)
+    blind: bool = False  # a process could not be looked at, for want of descriptors
+
+    @property
+    def key(self) -> Key:
+        """What names it for the root."""
+        return self.path, self.generation
+
+    @property
+    def led(self) -> bool:
+        """The leader lives."""
+        return self.pid != 0 and self.ended is None
+
+    def obey(self, spec: ChildSpec) -> None:
+        """Take stop signal and grace from a child's specification."""
+        self.stop_signal = signal.Signals[spec.stop_signal]
+        shutdown = spec.shutdown_or_default
+        self.grace = {"brutal_kill": 0.0, "infinity": None}.get(str(shutdown), 0.0)
+        if isinstance(shutdown, int | float):
+            self.grace = float(shutdown)
+
+
+def mark_of(instance: str, path: str, generation: int) -> str:
+    """The mark that all processes of a scope bear in their environment."""
+    return f"{instance}:{path}:{generation}"
+
+
+def read_mark(instance: str, mark: str | None) -> Key | None:
+    """Path and generation, if it is a mark of this host instance."""
+    if mark is None or not mark.startswith(f"{instance}:"):
+        return None
+    path, _, generation = mark[len(instance) + 1 :].rpartition(":")
+    return (path, int(generation)) if path and generation.isdecimal() else None
+
+
+class Warden:
+    """All lives of one process.
+
+    `poller` reports the pidfds that `handle` wants to see.  `is_ours` says of an unknown
+    child whether it comes from a scope, where the process has other children as well.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        poller: select.epoll,
+        *,
+        is_ours: Callable[[procfs.Stat], bool] = lambda _: True,
+    ) -> None:
+        self.lives: dict[Key, Life] = {}
+        self._instance = instance
+        self._poller = poller
+        self._is_ours = is_ours
+        self._leaders: dict[int, Life] = {}
+        self._by_fd: dict[int, tuple[Life, Member | None]] = {}
+        self._orphans: dict[int, Life] = {}  # our children that are no leaders
+        self._strays: set[int] = set()  # our children that nobody can place
+        self._dirty: set[Life] = set()
+        self._out: list[tuple[LauncherNotice, Life | None]] = []
+
+    # --- orders -----------------------------------------------------------------------
+
+    def watch(self, life: Life) -> None:
+        """Take charge of a life whose leader is an unreaped child of this process."""
+        self.lives[life.key] = life
+        self._leaders[life.pid] = life
+        self._by_fd[life.pidfd] = (life, None)
+        self._poller.register(life.pidfd, select.EPOLLIN)
+
+    def stop(self, path: str, generation: int) -> None:
+        """The child's stop signal to the leader."""
+        life = self.lives.get((path, generation))
+        if life is not None:
+            life.asked = True
+            if life.led:
+                kernel.send_signal(life.pidfd, life.stop_signal)
+
+    def kill(self, path: str, generation: int) -> None:
+        """SIGKILL to the scope."""
+        life = self.lives.get((path, generation))
+        if life is not None:
+            life.asked = True
+            self._begin_killing(life)
+
+    def signal(self, path: str, generation: int, number: int) -> None:
+        """Any signal to the leader alone."""
+        life = self.lives.get((path, generation))
+        if life is not None and life.led:
+            kernel.send_signal(life.pidfd, number)
+
+    def end_all(self, now: float, grace: float) -> None:
+        """SIGTERM to every process there is, SIGKILL to what is left after `grace` seconds."""
+        orphans = self._sort_children()
+        for pid in self._strays:
+            self._add_member(self._ghost("/", 0), pid)
+        for key, pids in self._marked_elsewhere().items():
+            for pid in pids:
+                self._add_member(self._ghost(*key), pid)
+        for life in self.lives.values():
+            life.silent = True
+            if life.phase is Phase.RUNNING and life.led:
+                kernel.send_signal(life.pidfd, signal.SIGTERM)
+                kernel.send_signal(life.pidfd, signal.SIGCONT)
+            self._look(life, orphans.get(life, ()))
+            self._tell(life)
+            if life.phase is not Phase.KILLING:
+                life.phase = Phase.ENDING
+                life.deadline = now + (grace if life.grace != 0 else 0.0)
+            self._dirty.add(life)
+
+    # --- what the poller says ------------------------------------------------------------
+
+    def handle(self, fd: int) -> bool:
+        """Take note of an event; False if the descriptor is none of ours."""
+        found = self._by_fd.get(fd)
+        if found is None:
+            return False
+        life, member = found
+        self._dirty.add(life)
+        if member is not None:
+            if kernel.is_ended(fd):
+                self._drop_member(life, member)
+            return True
+        ended = kernel.peek_ended(fd)
+        if ended is None:
+            return True
+        self._poller.unregister(fd)
+        del self._by_fd[fd]
+        life.ended = ended
+        if life.on_leader_ended is not None:
+            life.on_leader_ended()
+        return True
+
+    def reap_orphans(self) -> None:
+        """SIGCHLD: let go of orphans that have ended.  Leaders are `release`d by name."""
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            if info.si_pid in self._leaders:  # it hides those behind it
+                self.tidy()
+                return
+            self._reap_orphan(info.si_pid)
+
+    def tidy(self) -> None:
+        """Look at all children for orphans that have ended."""
+        self._sort_children()
+
+    def settle(self, now: float) -> list[tuple[LauncherNotice, Life | None]]:
+        """Do what events and time demand; what to tell, and the life to `release` after it."""
+        for life in self.lives.values():
+            if life.deadline is not None and life.deadline <= now:
+                self._dirty.add(life)
+        if self._dirty:
+            orphans = self._sort_children()
+            while self._dirty:
+                life = self._dirty.pop()
+                self._advance(life, orphans.get(life, ()), now)
+        out, self._out = self._out, []
+        return out
+
+    def deadline(self) -> float | None:
+        """When `settle` wants to be called at the latest."""
+        return min(
+            (life.deadline for life in self.lives.values() if life.deadline is not None),
+            default=None,
+        )
+
+    def release(self, life: Life) -> None:
+        """Forget a life whose end has been told; only now may its pid be used again."""
+        if life.pid:
+            kernel.reap(life.pid)
+            os.close(life.pidfd)
+            self._leaders.pop(life.pid, None)
+
+    def close(self) -> None:
+        """Let go of all descriptors; nothing is ended or reaped."""
+        for fd in {*self._by_fd, *(life.pidfd for life in self._leaders.values())}:
+            os.close(fd)
+        self._by_fd.clear()
+
+    # --- looking ------------------------------------------------------------------------
+
+    def _sort_children(self) -> dict[Life, list[int]]:
+        """Whose are the children of this process that are no leaders?  Reaps dead ones."""
+        found: dict[Life, list[int]] = {}
+        strays: set[int] = set()
+        for pid in procfs.children_of(os.getpid()):
+            if pid in self._leaders:
+                continue
+            now = procfs.stat(pid)
+            life = self._orphans.get(pid)
+            if now is None or (life is None and not self._is_ours(now)):
+                continue
+            if now.dead:
+                self._reap_orphan(pid)
+                continue
+            if life is None or life.key not in self.lives:
+                life = self._owner(pid, now)
+            if life is None:
+                strays.add(pid)
+                continue
+            self._orphans[pid] = life
+            found.setdefault(life, []).append(pid)
+        for pid in strays - self._strays:
+            self._out.append((_stray(pid), None))
+        self._strays = strays
+        return found
+
+    def _owner(self, pid: int, now: procfs.Stat) -> Life | None:
+        life = self._leaders.get(now.session)
+        if life is not None:
+            return life
+        key = read_mark(self._instance, procfs.environ_mark(pid))
+        if key is None:
+            return None
+        return self.lives.get(key) or self._ghost(*key)
+
+    def _ghost(self, path: str, generation: int) -> Life:
+        """A scope without a leader: for what turns up after its life was called ended."""
+        life = self.lives.get((path, generation))
+        if life is None:
+            silent = generation == 0  # a spare, which nobody knows of
+            life = Life(path, generation, 0, -1, 0, grace=STRAY_GRACE_S, silent=silent)
+            self.lives[life.key] = life
+            self._dirty.add(life)
+        return life
+
+    def _look(self, life: Life, orphans: Iterable[int]) -> bool:
+        """Bring `members` up to date; True if new ones were found."""
+        todo = [*orphans, *life.members]
+        if life.led:
+            todo.extend(procfs.children_of(life.pid))
+        seen: set[int] = set()
+        grown = False
+        while todo:
+            pid = todo.pop()
+            if pid in seen or pid in self._leaders:
+                continue
+            seen.add(pid)
+            if pid not in life.members:
+                grown |= self._add_member(life, pid)
+            if pid in life.members:
+                todo.extend(procfs.children_of(pid))
+        return grown
+
+    def _add_member(self, life: Life, pid: int) -> bool:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            life.blind = True
+            return False
+        now = procfs.stat(pid)
+        if now is None or now.dead or kernel.is_ended(pidfd):
+            os.close(pidfd)
+            self._reap_orphan(pid)
+            return False
+        member = Member(pid, pidfd, now.session, procfs.command_line(pid))
+        life.members[pid] = member
+        if now.session != life.pid:
+            life.escaped[pid] = member.command
+        self._by_fd[pidfd] = (life, member)
+        self._poller.register(pidfd, select.EPOLLIN)
+        return True
+
+    def _drop_member(self, life: Life, member: Member) -> None:
+        self._poller.unregister(member.pidfd)
+        os.close(member.pidfd)
+        del self._by_fd[member.pidfd]
+        life.members.pop(member.pid, None)
+        self._reap_orphan(member.pid)
+
+    def _reap_orphan(self, pid: int) -> None:
+        if pid not in self._leaders:
+            kernel.reap(pid)
+            self._strays.discard(pid)
+            life = self._orphans.pop(pid, None)
+            if life is not None and life.key in self.lives and life.phase is not Phase.RUNNING:
+                self._dirty.add(life)
+
+    def _marked_elsewhere(self) -> dict[Key, list[int]]:
+        """Processes with this instance's mark that are no descendants of this process."""
+        found: dict[Key, list[int]] = {}
+        for pid in procfs.everyone():
+            if pid in self._leaders or pid in self._orphans or pid == os.getpid():
+                continue
+            key = read_mark(self._instance, procfs.environ_mark(pid))
+            if key is not None:
+                found.setdefault(key, []).append(pid)
+        return found
+
+    # --- ending --------------------------------------------------------------------------
+
+    def _advance(self, life: Life, orphans: Iterable[int], now: float) -> None:
+        if life.phase is Phase.RUNNING and life.led:
+            return
+        if life.led and life.phase is Phase.ENDING and life.deadline is None:
+            return
+        life.blind = False
+        self._look(life, orphans)
+        if not life.led and not life.members:
+            if life.blind:
+                life.deadline = now + BLIND_S
+            else:
+                self._finish(life)
+            return
+        if life.phase is Phase.RUNNING:
+            life.phase = Phase.ENDING
+            life.deadline = None if life.grace is None else now + life.grace
+        if life.phase is Phase.ENDING:
+            self._tell(life)
+            if life.deadline is None or now < life.deadline:
+                return
+            life.phase = Phase.KILLING
+        self._kill_all(life, orphans)
+        life.deadline = now + KILL_AGAIN_S
+        if life.give_up_at is None:
+            life.give_up_at = now + GIVE_UP_S
+        elif now >= life.give_up_at:
+            self._give_up(life)
+
+    def _begin_killing(self, life: Life) -> None:
+        life.phase = Phase.KILLING
+        life.deadline = 0.0  # at the next settle, which is in this turn
+        self._dirty.add(life)
+
+    def _tell(self, life: Life) -> None:
+        """SIGTERM, once to each."""
+        for member in life.members.values():
+            if not member.told:
+                member.told = True
+                kernel.send_signal(member.pidfd, signal.SIGTERM)
+                kernel.send_signal(member.pidfd, signal.SIGCONT)
+
+    def _kill_all(self, life: Life, orphans: Iterable[int]) -> None:
+        """SIGKILL to all; they are stopped first, so that none forks behind our back."""
+        if life.led and not life.members:
+            _kill_group(life)
+            return
+        if life.led:
+            kernel.send_signal(life.pidfd, signal.SIGSTOP)
+        for _ in range(_FREEZE_ROUNDS):
+            for member in life.members.values():
+                kernel.send_signal(member.pidfd, signal.SIGSTOP)
+            if not self._look(life, orphans):
+                break
+        if life.led:
+            _kill_group(life)
+        for member in life.members.values():
+            kernel.send_signal(member.pidfd, signal.SIGKILL)
+
+    def _give_up(self, life: Life) -> None:
+        """What hangs in the kernel is told of, once; a hanging leader is waited for."""
+        left = tuple((member.pid, member.command) for member in life.members.values())
+        if life.led:
+            left = ((life.pid, procfs.command_line(life.pid)), *left)
+            life.deadline = None
+        told = Leaked(path=life.path, generation=life.generation, processes=left, ended=False)
+        self._out.append((told, None))
+        if not life.led:
+            for member in list(life.members.values()):
+                life.escaped.pop(member.pid, None)
+                self._drop_member(life, member)
+            self._finish(life)
+
+    def _finish(self, life: Life) -> None:
+        self.lives.pop(life.key, None)
+        self._dirty.discard(life)
+        life.deadline = None
+        if not life.silent:
+            if life.escaped:
+                self._out.append((_leaked(life), None))
+            if life.failure is not None:
+                stage, message = life.failure
+                failed = LaunchFailed(
+                    path=life.path, generation=life.generation, stage=stage, message=message
+                )
+                self._out.append((failed, life))
+            elif life.ended is not None:
+                self._out.append((_exited(life, life.ended), life))
+        elif life.pid:
+            self.release(life)
+        if life.on_gone is not None:
+            life.on_gone()
+
+
+def _kill_group(life: Life) -> None:
+    """SIGKILL to the leader's group in one stroke; the leader is unreaped, so it is its own."""
+    try:
+        os.killpg(life.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has not made its session yet, or the group is empty
+    kernel.send_signal(life.pidfd, signal.SIGKILL)
+
+
+def _stray(pid: int) -> Leaked:
+    """A process of some scope, nobody knows of which: its mark and session are gone."""
+    processes = ((pid, procfs.command_line(pid)),)
+    return Leaked(path="/", generation=0, processes=processes, ended=False)
+
+
+def _leaked(life: Life) -> Leaked:
+    processes = tuple(sorted(life.escaped.items()))
+    return Leaked(path=life.path, generation=life.generation, processes=processes, ended=True)
+
+
+def _exited(life: Life, ended: kernel.Ended) -> Exited:
+    wall_s = kernel.seconds_of(kernel.boot_time_ticks() - life.start_ticks)
+    return Exited(
+        path=life.path,
+        generation=life.generation,
+        pid=life.pid,
+        code=ended.code,
+        signal=ended.signal,
+        asked=life.asked,
+        rusage=Rusage(cpu_s=ended.cpu_s, max_rss_bytes=ended.max_rss_bytes, wall_s=wall_s),
+    )

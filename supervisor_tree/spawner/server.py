@@ -1,0 +1,397 @@
+"""The spawner's one loop: takes the root's orders, forks, and tells what has ended.
+
+It is told to end in one way only: the root's end of the socket closes, because the root
+wants so or has died.  Then every scope is ended, and when the last is empty, so is this.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgpack
+import multiprocess.context
+import multiprocess.popen_fork
+import multiprocess.process
+
+from supervisor_tree.core.specs import ChildSpec
+from supervisor_tree.runtime.launcher import LaunchFailed, Spawned
+from supervisor_tree.spawner import child, kernel, procfs
+from supervisor_tree.spawner.protocol import Channel, Frame, from_notice
+from supervisor_tree.spawner.scope import Life, Warden, mark_of
+from supervisor_tree.spawner.title import MarkSlot
+
+__all__ = ["Config", "Spawner"]
+
+END_GRACE_S = 1.0  # SIGTERM to SIGKILL once the root is gone
+END_LIMIT_S = 1.9  # all is gone within 2 s of the root's death, or is beyond our power
+_STATUS_BYTES = 4096  # PIPE_BUF: a message up to this size is written in one piece
+_CANNOT = 127  # as a shell exits when it cannot execute
+
+
+@dataclass(slots=True, kw_only=True)
+class Config:
+    """What a spawner is started with.  `modules`: name, and whether it must not be left out."""
+
+    instance: str
+    modules: list[tuple[str, bool]]
+    sys_path: list[str]
+    left_out: list[tuple[str, str]]
+    lease_read: int
+    lease_write: int
+
+    @classmethod
+    def load(cls, fd: int) -> Config:
+        """Read what `save` wrote."""
+        return cls(**msgpack.unpackb(os.pread(fd, os.fstat(fd).st_size, 0)))
+
+    def save(self, fd: int) -> None:
+        """Write to a memory file, from where a re-executed spawner can read it again."""
+        data = msgpack.packb({name: getattr(self, name) for name in self.__slots__})
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, data, 0)
+
+
+class _Fork(multiprocess.popen_fork.Popen):  # type: ignore[misc]
+    """multiprocess's fork without its pipes; only the Warden waits."""
+
+    def __init__(self, process: _Child) -> None:
+        self.returncode = None
+        self.finalizer = None
+        self.sentinel = -1
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = _CANNOT
+            try:
+                code = process._bootstrap(parent_sentinel=process.lease)
+            finally:
+                os._exit(code)
+
+    def poll(self, flag: int = 0) -> int | None:
+        return None
+
+
+class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
+    """A child as multiprocess knows it: the user's code sees its name and its parent's death."""
+
+    _Popen = staticmethod(_Fork)
+
+    def __init__(self, name: str, main: Callable[[], int], lease: int) -> None:
+        super().__init__(name=name)
+        self._main = main
+        self.lease = lease
+
+    def run(self) -> None:
+        code = _CANNOT
+        try:
+            code = self._main()
+        finally:
+            # Not by way of _bootstrap's end, which waits for threads without limit.
+            _flush()
+            os._exit(code)
+
+    def launch(self) -> int:
+        """Fork; the pid."""
+        self.start()
+        multiprocess.process._children.discard(self)
+        return int(self.pid)
+
+
+class Spawner:
+    """All of the spawner after its preload."""
+
+    def __init__(self, config: Config, channel: Channel) -> None:
+        self._config = config
+        self._channel = channel
+        self._poller = select.epoll()
+        self._warden = Warden(config.instance, self._poller)
+        self._sigchld = kernel.sigchld_fd()
+        self._slot = MarkSlot()
+        self._base = take_base_environment()
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._nofile = raise_nofile()
+        self._unready: dict[int, _Birth] = {}  # by status pipe
+        self._specs: dict[bytes, ChildSpec] = {}
+        self._retiring = False
+        self._end_at: float | None = None
+        self._wants_write = False
+        self._poller.register(channel.fileno(), select.EPOLLIN)
+        self._poller.register(self._sigchld, select.EPOLLIN)
+
+    def tell(self, frame: Frame) -> None:
+        """Send the root a frame of its own kind."""
+        self._channel.send(frame)
+
+    def run(self) -> None:
+        """Serve until the root is gone, or this spawner is retired and its last child is."""
+        while not self._is_over():
+            for fd, _ in self._poller.poll(self._timeout()):
+                if fd == self._channel.fileno():
+                    self._serve()
+                elif fd == self._sigchld:
+                    _drain(fd)
+                elif fd in self._unready:
+                    self._end_birth(fd)
+                else:
+                    self._warden.handle(fd)
+            self._report()
+            self._warden.reap_orphans()
+            self._watch_channel()
+
+    def _is_over(self) -> bool:
+        if self._end_at is not None:
+            now = time.monotonic()
+            if not self._warden.lives:  # a last look, for what was forked meanwhile
+                self._warden.end_all(now, 0.0)
+            return not self._warden.lives or now >= self._end_at
+        return self._retiring and not self._warden.lives and not self._channel.backlog
+
+    def _timeout(self) -> float | None:
+        ends = [end for end in (self._warden.deadline(), self._end_at) if end is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
+
+    def _report(self) -> None:
+        """Let the warden act, and tell the root.  An end is final once the socket has it."""
+        for notice, life in self._warden.settle(time.monotonic()):
+            done = None if life is None else _Release(self._warden, life)
+            self._channel.send(from_notice(notice), done=done)
+
+    def _watch_channel(self) -> None:
+        if self._end_at is not None:
+            return
+        if self._channel.ended:
+            self._poller.unregister(self._channel.fileno())
+            now = time.monotonic()
+            self._end_at = now + END_LIMIT_S
+            self._warden.end_all(now, END_GRACE_S)
+            return
+        wants = self._channel.backlog > 0
+        if wants != self._wants_write:
+            self._wants_write = wants
+            events = select.EPOLLIN | (select.EPOLLOUT if wants else 0)
+            self._poller.modify(self._channel.fileno(), events)
+
+    # --- orders --------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        self._channel.flush()
+        for frame in self._channel.receive():
+            match frame:
+                case ["launch", *rest]:
+                    self._launch(*rest)
+                case ["stop", path, generation]:
+                    self._warden.stop(path, generation)
+                case ["kill", path, generation]:
+                    self._warden.kill(path, generation)
+                case ["signal", path, generation, number]:
+                    self._warden.signal(path, generation, number)
+                case ["retire"]:
+                    self._retiring = True
+
+    def _launch(
+        self,
+        path: str,
+        generation: int,
+        packed: bytes,
+        args: Any,
+        environment: Mapping[str, str],
+        capture: bool,
+    ) -> None:
+        if (path, generation) in self._warden.lives:
+            self._refuse(path, generation, "fork", "this life runs already")
+            return
+        spec = self._spec(packed)
+        order = child.Order(
+            path=path,
+            generation=generation,
+            spec=spec,
+            args=args,
+            environment=environment,
+            base=self._base,
+            stdio=(self._null, 2, 2),
+            nofile=self._nofile,
+            mark=mark_of(self._config.instance, path, generation),
+            lease=self._config.lease_read if spec.command is None else -1,
+        )
+        if spec.env_file:
+            import dotenv  # noqa: F401, PLC0415 - before the fork, for all later ones
+        try:
+            birth = _give_birth(order, capture, self._slot)
+        except OSError as error:
+            self._refuse(path, generation, "fork", f"cannot fork: {error.strerror}")
+            return
+        self._warden.watch(birth.life)
+        if birth.status < 0:
+            self._announce(birth)
+            return
+        self._unready[birth.status] = birth
+        self._poller.register(birth.status, select.EPOLLIN)
+        birth.life.on_leader_ended = lambda: self._end_birth(birth.status)
+
+    def _spec(self, packed: bytes) -> ChildSpec:
+        spec = self._specs.get(packed)
+        if spec is None:
+            if len(self._specs) > 4096:
+                self._specs.clear()
+            spec = self._specs[packed] = pickle.loads(packed)
+        return spec
+
+    def _refuse(self, path: str, generation: int, stage: str, message: str) -> None:
+        failed = LaunchFailed(path=path, generation=generation, stage=stage, message=message)
+        self._channel.send(from_notice(failed))
+
+    def _end_birth(self, status: int) -> None:
+        """The set-up of a child has ended: well if it says nothing."""
+        birth = self._unready.get(status)
+        if birth is None:
+            return
+        try:
+            said = os.read(status, _STATUS_BYTES)
+        except BlockingIOError:  # an event of a former descriptor of this number
+            return
+        del self._unready[status]
+        self._poller.unregister(status)
+        os.close(status)
+        if not said:
+            self._announce(birth)
+            return
+        stage, message = msgpack.unpackb(said)
+        birth.life.failure = (stage, message)
+        for fd in birth.outputs:
+            os.close(fd)
+
+    def _announce(self, birth: _Birth) -> None:
+        life = birth.life
+        fds = iter(birth.outputs)
+        spawned = Spawned(
+            path=life.path,
+            generation=life.generation,
+            pid=life.pid,
+            start_ticks=life.start_ticks,
+            stdout=next(fds, -1),
+            stderr=next(fds, -1),
+        )
+        self._channel.send(from_notice(spawned), fds=birth.outputs)
+
+
+@dataclass(slots=True)
+class _Birth:
+    """A life whose first notice is not sent yet; `outputs` are the read ends of its pipes."""
+
+    life: Life
+    outputs: list[int]
+    status: int  # read end of the pipe on which its set-up reports, -1 where it cannot fail
+
+
+@dataclass(slots=True)
+class _Release:
+    """What to do when the notice of an end has left."""
+
+    warden: Warden
+    life: Life
+
+    def __call__(self) -> None:
+        self.warden.release(self.life)
+
+
+def _give_birth(order: child.Order, capture: bool, slot: MarkSlot) -> _Birth:
+    """Fork.  Raises OSError, with nothing left behind, if the kernel gives no more."""
+    opened: list[int] = []
+    try:
+        outputs: list[int] = []
+        if capture:
+            out_read, out_write = _pipe(opened)
+            err_read, err_write = _pipe(opened)
+            outputs = [out_read, err_read]
+            order = replace(order, stdio=(order.stdio[0], out_write, err_write))
+        status = -1
+        if child.can_fail(order.spec):
+            status, status_write = _pipe(opened)
+            os.set_blocking(status, False)
+            order = replace(order, status=status_write)
+        pid, pidfd = _fork(order, slot)
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    for fd in opened:
+        if fd != status and fd not in outputs:
+            os.close(fd)
+    now = procfs.stat(pid)
+    life = Life(order.path, order.generation, pid, pidfd, 0 if now is None else now.start_ticks)
+    life.obey(order.spec)
+    return _Birth(life, outputs, status)
+
+
+def _pipe(opened: list[int]) -> tuple[int, int]:
+    ends = os.pipe2(os.O_CLOEXEC)
+    opened.extend(ends)
+    return ends
+
+
+def _fork(order: child.Order, slot: MarkSlot) -> tuple[int, int]:
+    """Pid and pidfd of a new child, which runs `order` and never returns from here."""
+    signals = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    slot.write(order.mark)  # the child is born with it
+    try:
+        process = _Child(f"{order.path} #{order.generation}", lambda: _live(order), order.lease)
+        pid = process.launch()
+    finally:
+        slot.clear()
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # unreaped, hence certainly ours
+        os.waitpid(pid, 0)
+        raise
+
+
+def _live(order: child.Order) -> int:
+    """The forked child: become the agent or the program, or say why not."""
+    try:
+        if order.spec.command is not None:
+            child.run_program(order)
+        return child.run_agent(order)
+    except child.SetupError as error:
+        message = error.message[: _STATUS_BYTES // 8]
+        os.write(child.STATUS_FD, msgpack.packb([error.stage, message]))
+        return _CANNOT
+
+
+def take_base_environment() -> dict[str, str]:
+    """What children inherit of the host's environment; the rest is taken out of os.environ."""
+    for key in list(os.environ):
+        if child.is_owned(key):
+            del os.environ[key]
+    return dict(os.environ)
+
+
+def raise_nofile() -> tuple[int, int]:
+    """Take all the descriptors one may have; returns the former limits, which children get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard
+
+
+def _drain(fd: int) -> None:
+    try:
+        os.read(fd, 4096)
+    except BlockingIOError:
+        pass
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
