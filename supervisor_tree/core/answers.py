@@ -96,7 +96,7 @@ def _is_over(child: Child | None, message: Any) -> bool:
 def _start_child(sup: Supervisor, lane: Lane, message: StartChildRequested) -> None:
     spec = sup.template() or message.spec
     child_id = message.name if sup.simple else spec.id if spec is not None else None
-    # OTP 10.1: the specification is checked before its id is looked for.
+    # OTP: the specification is checked before its id is looked for.
     error = _refusal(sup, spec, child_id)
     if error is not None or spec is None or child_id is None:
         sup.tree.reply(message.request, ("error", error))
@@ -163,7 +163,7 @@ def _terminate(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
 
 
 def _terminate_down(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
-    """No process: undefined it is, and a restart that was due is void (OTP 7.5)."""
+    """No process: undefined it is, and a restart that was due is void (OTP)."""
     sup.forget_deferred(child)
     _take_down(sup, child)
     if sup.simple or child.spec.restart is Restart.TEMPORARY:
@@ -238,7 +238,7 @@ def _later(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
 
 
 def which_children(sup: Supervisor) -> tuple[tuple[str, Term, str], ...]:
-    """{Id, Pid | undefined | restarting, Type}, last started first (OTP 10.4)."""
+    """{Id, Pid | undefined | restarting, Type}, last started first (OTP)."""
     return tuple(
         (child.id, _shown_process(child), _shown_type(child.spec))
         for child in reversed(sup.children.values())
@@ -258,7 +258,7 @@ def _shown_type(spec: ChildSpec) -> str:
 
 
 def count_children(sup: Supervisor) -> dict[str, int]:
-    """`active` counts processes that are alive, the others specifications (OTP 10.4)."""
+    """`active` counts processes that are alive, the others specifications (OTP)."""
     children = sup.children.values()
     supervisors = sum(child.spec.kind is Kind.SUPERVISOR for child in children)
     down = (ChildState.STOPPED, ChildState.BACKOFF, ChildState.PARKED)
@@ -278,7 +278,7 @@ def count_children(sup: Supervisor) -> dict[str, int]:
 
 
 def _upgrade(sup: Supervisor, spec: SupervisorSpec | None) -> Term:
-    """New flags and specifications; on an error nothing changes (OTP 11)."""
+    """New flags and specifications; on an error nothing changes (OTP)."""
     if spec is None:
         return ("ok",)
     error: Term = check_flags(spec)
@@ -297,7 +297,7 @@ def _upgrade(sup: Supervisor, spec: SupervisorSpec | None) -> Term:
         for child in sup.children.values():
             child.spec = template
         return ("ok",)
-    # OTP 11.2: the new list, then those that are only in the old one.
+    # OTP: the new list, then those that are only in the old one.
     old = sup.children
     sup.children = {}
     for new in spec.children:

@@ -86,6 +86,10 @@ class Child:
         self.state = state
         self.since = now
 
+    def bury(self) -> None:
+        """The exit that had come in has had its turn."""
+        self.exit = self.pid = self.inner = None
+
     @property
     def handle(self) -> int | str:
         """What stands for OTP's pid: the pid, or `path#generation` of a supervisor."""

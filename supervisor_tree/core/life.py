@@ -20,6 +20,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from supervisor_tree.core import outcomes
 from supervisor_tree.core.actions import CancelTimer, SetTimer, SignalChild, StartChild, StopSignal
 from supervisor_tree.core.child import Child, ChildState
 from supervisor_tree.core.exits import SHUTDOWN, ExitReason, Term
@@ -98,7 +99,7 @@ def begin_start(sup: Supervisor, child: Child, work: Work, now: float) -> None:
 
 
 def stop(sup: Supervisor, child: Child, now: float, reason: ExitReason = SHUTDOWN) -> None:
-    """Ask a life to end by the child's shutdown rule (OTP 9.2)."""
+    """Ask a life to end by the child's shutdown rule (OTP)."""
     shutdown = child.spec.shutdown_or_default
     if shutdown == "brutal_kill":
         kill(sup, child)
@@ -185,7 +186,7 @@ def _starting_ready(sup: Supervisor, child: Child, stimulus: ChildReady, now: fl
     sup.tree.publish(EventName.CHILD_READY, child, detail)
     work = _take_starter(sup, child)
     if work is not None:
-        sup.start_succeeded(work, child, stimulus.info)
+        outcomes.succeeded(sup, work, child, stimulus.info)
 
 
 def _starting_failed(sup: Supervisor, child: Child, stimulus: ChildStartFailed, now: float) -> None:
@@ -198,7 +199,7 @@ def _starting_ignored(
     _life_over(sup, child)
     work = _take_starter(sup, child)
     if work is not None:
-        sup.start_ignored(work, child)
+        outcomes.ignored(sup, work, child)
 
 
 def _starting_exited(sup: Supervisor, child: Child, stimulus: ChildExited, now: float) -> None:
@@ -331,9 +332,9 @@ def _start_over(sup: Supervisor, child: Child, reason: Term) -> None:
     if work is None:
         return
     if child.aborted:
-        sup.start_aborted(work, child)
+        outcomes.aborted(sup, work, child)
     else:
-        sup.start_failed(work, child, reason)
+        outcomes.failed(sup, work, child, reason)
 
 
 def _stop_over(sup: Supervisor, child: Child, reason: ExitReason) -> None:

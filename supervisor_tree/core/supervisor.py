@@ -4,8 +4,6 @@ It takes one message at a time and suspends at exactly two effects, the start of
 the stop of some (`work.Work`).  Whatever completes the effect in flight goes straight to
 it (`life.py`); everything else waits in the mailbox.  So the order of all it does is OTP's,
 and nobody outside ever waits for it.
-
-Rule numbers in comments ("OTP 6.4") are those of docs/explanation/otp-rules.md.
 """
 
 from __future__ import annotations
@@ -14,9 +12,8 @@ from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from supervisor_tree.core import life, strategy
+from supervisor_tree.core import life, restarts, strategy
 from supervisor_tree.core.actions import Report, ReportContext, Why
-from supervisor_tree.core.backoff import delay_s, next_attempt
 from supervisor_tree.core.checks import check_supervisor, template_of
 from supervisor_tree.core.child import ALIVE, Child, ChildState
 from supervisor_tree.core.exits import KILLED, SHUTDOWN, ExitKind, ExitReason, Term
@@ -24,9 +21,7 @@ from supervisor_tree.core.intensity import RestartWindow
 from supervisor_tree.core.lifecycle import EventName
 from supervisor_tree.core.needs import first_missing
 from supervisor_tree.core.specs import (
-    AutoShutdown,
     ChildSpec,
-    OnLimit,
     Restart,
     StartMode,
     Strategy,
@@ -51,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Phase", "Supervisor"]
 
 _STARTABLE = frozenset({ChildState.STOPPED, ChildState.BACKOFF})
-_LIVE_OR_RESTARTING = ALIVE | {ChildState.BACKOFF}
 
 
 class Phase(Enum):
@@ -132,13 +126,13 @@ class Supervisor:
     def _take(self, lane: Lane, message: Message) -> None:
         match message:
             case ExitNotice():
-                self._exited(lane, message)
+                restarts.exited(self, lane, message)
             case Retry():
                 child = self.children.get(message.id)
                 if child is not None and child.state is ChildState.BACKOFF and child.timer is None:
-                    self._restart(lane, child)
+                    restarts.restart(self, lane, child)
             case BackoffElapsed():
-                self._backoff_elapsed(lane, message)
+                restarts.backoff_elapsed(self, lane, message)
             case Boot():
                 self._boot(lane)
             case ParentStop():
@@ -198,7 +192,7 @@ class Supervisor:
         if not self.children:
             self._booted()
 
-    def _settled(self, work: Work) -> None:
+    def settled(self, work: Work) -> None:
         """A child's first start has an outcome, or waits for what the child needs."""
         if self.concurrent and work.purpose is Purpose.BOOT and not work.settled:
             work.settled = True
@@ -227,7 +221,7 @@ class Supervisor:
             work.starts.popleft()
             if by_rule and child.state is ChildState.STOPPED:
                 child.wanted = False
-            self._settled(work)
+            self.settled(work)
             return
         missing = first_missing(self.tree, child)
         if missing is not None:
@@ -236,7 +230,7 @@ class Supervisor:
             self.tree.watch(path, lane)
             lane.work = None
             lane.deferred.append(work)
-            self._settled(work)
+            self.settled(work)
             return
         work.starts.popleft()
         life.begin_start(self, child, work, self.tree.now)
@@ -266,188 +260,6 @@ class Supervisor:
                     self._finish(work)
         child.waiting_for = None
 
-    def start_succeeded(self, work: Work, child: Child, info: Term) -> None:
-        """OTP: {ok, Pid} or {ok, Pid, Info}."""
-        self._settled(work)
-        if work.request is not None:
-            extra = () if info is None else (info,)
-            self.tree.reply(work.request, ("ok", child.handle, *extra))
-            work.request = None
-
-    def start_ignored(self, work: Work, child: Child) -> None:
-        """OTP: `ignore`.  The child becomes undefined; there is no retry (OTP 4.2, 6.9, 10.1)."""
-        self._settled(work)
-        child.wanted = False
-        # OTP keeps what an order has started, also a temporary child that an upgrade had added.
-        kept = work.purpose is Purpose.REVIVE and not self.simple
-        self._down(child, "start ignored", forget=False if kept else None)
-        if work.request is not None:
-            self.tree.reply(work.request, ("ok", None))
-            work.request = None
-
-    def start_aborted(self, work: Work, child: Child) -> None:
-        """An order about this child has broken off its start: the child is undefined."""
-        self._settled(work)
-        self._down(child, "start broken off", forget=work.purpose is Purpose.ADD)
-        if work.request is not None:
-            self.tree.reply(work.request, ("error", "aborted"))
-            work.request = None
-
-    def start_failed(self, work: Work, child: Child, reason: Term) -> None:
-        """OTP: {error, Reason}."""
-        child.error = reason
-        if work.request is not None:
-            answer: Any = reason
-            if work.purpose is Purpose.ADD and not self.simple:
-                answer = (reason, "child")
-            self.tree.reply(work.request, ("error", answer))
-            work.request = None
-        if work.purpose is Purpose.ADD:
-            self._down(child, "start failed", forget=True)
-            return
-        if work.purpose is Purpose.REVIVE:
-            child.wanted = False
-            self._down(child, "start failed", forget=False)
-            return
-        if work.purpose is Purpose.RENEW and child.spec.restart is Restart.TEMPORARY:
-            self._down(child, "start failed")
-            return
-        self._report(ReportContext.START_ERROR, child, reason)
-        if work.purpose is Purpose.BOOT and not self.concurrent:
-            self._down(child, "start failed")
-            self._roll_back(child, reason)
-            return
-        # OTP 7.1: not a loop but a message to oneself, so that requests come in between.
-        self._settled(work)
-        work.starts.clear()
-        self.tree.move(child, ChildState.BACKOFF, "start failed")
-        self.post(child.lane, Retry(child.id))
-
-    def _roll_back(self, child: Child, reason: Term) -> None:
-        """OTP 4.3: stop what has been started; no retry, no counting."""
-        term = ("shutdown", ("failed_to_start_child", child.id, reason))
-        self.end(ExitReason(kind=ExitKind.SHUTDOWN, term=term), Why.BOOT, child)
-
-    # --- exits and restarts -------------------------------------------------------------
-
-    def _exited(self, lane: Lane, notice: ExitNotice) -> None:
-        child = notice.child
-        reason = child.exit
-        if reason is None or child.generation != notice.generation:
-            return
-        self._bury(child)
-        if strategy.is_reported(child.spec.restart, reason):
-            self._report(ReportContext.CHILD_TERMINATED, child, reason.term)
-        if strategy.must_restart(child.spec.restart, reason):
-            self.tree.move(child, ChildState.STOPPED, "exited")
-            self._restart(lane, child)
-            return
-        child.wanted = False
-        self._down(child, "ended")
-        self._consider_auto_shutdown(child)
-
-    def _bury(self, child: Child) -> None:
-        child.exit = child.pid = child.inner = None
-
-    def _restart(self, lane: Lane, child: Child) -> None:
-        """Count first, then carry out (OTP 6.1)."""
-        window = self.window
-        if child.spec.on_limit is OnLimit.PARK:
-            if child.window is None:
-                child.window = RestartWindow()
-            window = child.window
-        spec = self.spec
-        within = window.record(self.tree.now, intensity=spec.intensity, period=spec.period)
-        detail: dict[str, Any] = {
-            "child": child.id,
-            "restarts": len(window),
-            "intensity": spec.intensity,
-            "period": spec.period,
-        }
-        if not within:
-            self._limit_reached(child, detail)
-            return
-        self.tree.publish_own(EventName.SUPERVISOR_RESTARTING, self, detail)
-        wait_s = self._delay_s(child)
-        if wait_s > 0:
-            self._back_off(lane, child, wait_s)
-        else:
-            self._carry_out(lane, child)
-
-    def _limit_reached(self, child: Child, detail: dict[str, Any]) -> None:
-        self.tree.publish_own(EventName.INTENSITY_REACHED, self, detail)
-        if child.spec.on_limit is OnLimit.PARK:
-            self.tree.move(child, ChildState.PARKED, "too many restarts")
-            self.tree.publish(EventName.CHILD_PARKED, child, detail)
-            return
-        self._report(ReportContext.SHUTDOWN, child, "reached_max_restart_intensity")
-        child.wanted = False
-        self._down(child, "too many restarts")
-        self.end(SHUTDOWN, Why.INTENSITY, child)
-
-    def _delay_s(self, child: Child) -> float:
-        backoff = child.spec.backoff
-        if backoff is None:
-            return 0.0
-        if child.started_at is not None:
-            child.attempt = next_attempt(backoff, child.attempt, self.tree.now - child.started_at)
-        jitter = self.tree.jitter() if backoff.jitter else 0.0
-        wait_s = delay_s(backoff, child.attempt, jitter)
-        child.attempt += 1
-        return wait_s
-
-    def _back_off(self, lane: Lane, child: Child, wait_s: float) -> None:
-        """Wait; a group waits for its largest delay, and a failure meanwhile joins it."""
-        deadline = self.tree.now + wait_s
-        members = strategy.group(self.spec.strategy, self.children.values(), child)
-        self.tree.move(child, ChildState.BACKOFF, f"restart in {wait_s:.3g} s")
-        detail = {"delay_s": wait_s, "attempt": child.attempt, "error": child.error}
-        self.tree.publish(EventName.CHILD_BACKOFF, child, detail)
-        if self.spec.strategy in (Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE):
-            waiting = [
-                c for c in self.children.values() if c.timer and c.state is ChildState.BACKOFF
-            ]
-            deadline = max([deadline, *(c.deadline for c in waiting)])
-            for other in waiting:
-                life.set_timer(self, other, "backoff", deadline)
-            siblings = [c for c in reversed(members) if c is not child and c not in waiting]
-            for sibling in siblings:
-                sibling.waiting_for = f"restart of {child.id}"
-            lane.work = Work(Purpose.CLEAR, lane, stops=deque(siblings))
-        life.set_timer(self, child, "backoff", deadline)
-
-    def _backoff_elapsed(self, lane: Lane, message: BackoffElapsed) -> None:
-        child = message.child
-        if child.timer is None or child.generation != message.generation:
-            return
-        if child.state is ChildState.BACKOFF and self.tree.now >= child.deadline:
-            waiting = (c for c in self.children.values() if c.timer and c.state is child.state)
-            grouped = self.spec.strategy in (Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE)
-            self._carry_out(lane, next(waiting) if grouped else child)
-
-    def _carry_out(self, lane: Lane, child: Child) -> None:
-        """Stop the group in stop order, then start it in start order (OTP 6.5-6.7)."""
-        members = strategy.group(self.spec.strategy, self.children.values(), child)
-        work = Work(Purpose.RESTART, lane, subject=child)
-        if len(members) == 1:
-            work.starts.append(child)
-        else:
-            work.stops.extend(m for m in reversed(members) if m is not child)
-            work.starts.extend(m for m in members if m.spec.restart is not Restart.TEMPORARY)
-        lane.work = work
-
-    def _consider_auto_shutdown(self, child: Child) -> None:
-        """OTP 8: a significant child has ended by itself and is not restarted."""
-        mode = self.spec.auto_shutdown
-        if mode is AutoShutdown.NEVER or not child.spec.significant:
-            return
-        if mode is AutoShutdown.ALL_SIGNIFICANT and any(
-            (self.simple or c.spec.significant) and c.state in _LIVE_OR_RESTARTING
-            for c in self.children.values()
-        ):
-            return
-        self.end(SHUTDOWN, Why.SIGNIFICANT, child)
-
     # --- stopping ---------------------------------------------------------------------
 
     def _stop_next(self, work: Work) -> None:
@@ -462,9 +274,9 @@ class Supervisor:
     def _stop_one(self, work: Work, child: Child) -> None:
         state = child.state
         if state is ChildState.RUNNING and child.exit is not None:
-            # OTP 9.4: already dead; the queued exit is taken as the answer.
+            # OTP: already dead; the queued exit is taken as the answer.
             reason = child.exit
-            self._bury(child)
+            child.bury()
             self._stopped(work, child, reason)
             return
         if state in ALIVE:
@@ -479,12 +291,12 @@ class Supervisor:
             return
         life.cancel_timer(self, child)
         if state is ChildState.BACKOFF:
-            self._down(child, "restart called off")
+            self.down(child, "restart called off")
         elif (
             work.purpose in (Purpose.RESTART, Purpose.CLEAR)
             and child.spec.restart is Restart.TEMPORARY
         ):
-            self._down(child, "forgotten")
+            self.down(child, "forgotten")
         self._unblock(work, child)
 
     def stopped(self, child: Child, reason: ExitReason) -> None:
@@ -502,14 +314,14 @@ class Supervisor:
             spec.shutdown_or_default, spec.restart, reason
         ):
             if self.simple and work.purpose is Purpose.END:
-                # OTP 9.5: once per reason, when all are down.
+                # OTP: once per reason, when all are down.
                 work.errors.setdefault(reason.term, (child, reason))
             else:
-                self._report(ReportContext.SHUTDOWN_ERROR, child, reason.term)
+                self.report(ReportContext.SHUTDOWN_ERROR, child, reason.term)
         keep = work.purpose in (Purpose.HOLD, Purpose.RENEW)
         if work.purpose in (Purpose.HOLD, Purpose.TERMINATE, Purpose.END, Purpose.KILL):
             child.wanted = False
-        self._down(child, "stopped", forget=None if not keep else False)
+        self.down(child, "stopped", forget=None if not keep else False)
         self._unblock(work, child)
 
     def _unblock(self, work: Work, child: Child) -> None:
@@ -524,7 +336,7 @@ class Supervisor:
                     del work.blocked[other]
                     work.stops.append(other)
 
-    def _down(self, child: Child, cause: str, *, forget: bool | None = None) -> None:
+    def down(self, child: Child, cause: str, *, forget: bool | None = None) -> None:
         """The child has no process; temporary ones and instances of a template are forgotten."""
         child.inner = child.pid = None
         child.ready = False
@@ -549,7 +361,7 @@ class Supervisor:
     # --- the end ----------------------------------------------------------------------
 
     def parent_stop(self, reason: ExitReason) -> None:
-        """The parent's exit signal: an ordinary message as to order (OTP 1.3).
+        """The parent's exit signal: an ordinary message as to order (OTP).
 
         With `abort_starts` (our addition) it does not wait for what is in flight.
         """
@@ -616,12 +428,12 @@ class Supervisor:
 
     # --- reports ----------------------------------------------------------------------
 
-    def _report(self, context: ReportContext, child: Child, reason: Term) -> None:
+    def report(self, context: ReportContext, child: Child, reason: Term) -> None:
         self.tree.emit(Report(self.path, self.generation, context, child.id, reason))
 
     def _report_errors(self, work: Work) -> None:
         for child, reason in work.errors.values():
-            self._report(ReportContext.SHUTDOWN_ERROR, child, reason.term)
+            self.report(ReportContext.SHUTDOWN_ERROR, child, reason.term)
 
     def template(self) -> ChildSpec | None:
         """The one specification of a simple_one_for_one supervisor."""

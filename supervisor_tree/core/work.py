@@ -82,7 +82,7 @@ class ExitNotice:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again to start this id; void unless it is restarting when its turn comes (OTP 7.4)."""
+    """Try again to start this id; void unless it is restarting when its turn comes (OTP)."""
 
     id: str
 
