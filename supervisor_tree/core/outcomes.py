@@ -1,0 +1,87 @@
+"""What follows from the outcome of a start.
+
+Which work had asked for the start decides: the same failure rolls back a boot, is tried
+again after a crash, and is only answered after start_child (`work.Purpose`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from supervisor_tree.core.actions import ReportContext, Why
+from supervisor_tree.core.child import Child, ChildState
+from supervisor_tree.core.exits import ExitKind, ExitReason, Term
+from supervisor_tree.core.specs import Restart
+from supervisor_tree.core.work import Purpose, Retry, Work
+
+if TYPE_CHECKING:
+    from supervisor_tree.core.supervisor import Supervisor
+
+__all__ = ["aborted", "failed", "ignored", "succeeded"]
+
+
+def succeeded(sup: Supervisor, work: Work, child: Child, info: Term) -> None:
+    """OTP: {ok, Pid} or {ok, Pid, Info}."""
+    sup.settled(work)
+    if work.request is not None:
+        extra = () if info is None else (info,)
+        sup.tree.reply(work.request, ("ok", child.handle, *extra))
+        work.request = None
+
+
+def ignored(sup: Supervisor, work: Work, child: Child) -> None:
+    """OTP: `ignore`.  The child becomes undefined; there is no retry (OTP)."""
+    sup.settled(work)
+    child.wanted = False
+    # OTP keeps what an order has started, also a temporary child that an upgrade had added.
+    kept = work.purpose is Purpose.REVIVE and not sup.simple
+    sup.down(child, "start ignored", forget=False if kept else None)
+    if work.request is not None:
+        sup.tree.reply(work.request, ("ok", None))
+        work.request = None
+
+
+def aborted(sup: Supervisor, work: Work, child: Child) -> None:
+    """An order about this child has broken off its start: the child is undefined."""
+    sup.settled(work)
+    sup.down(child, "start broken off", forget=work.purpose is Purpose.ADD)
+    if work.request is not None:
+        sup.tree.reply(work.request, ("error", "aborted"))
+        work.request = None
+
+
+def failed(sup: Supervisor, work: Work, child: Child, reason: Term) -> None:
+    """OTP: {error, Reason}."""
+    child.error = reason
+    if work.request is not None:
+        answer: Any = reason
+        if work.purpose is Purpose.ADD and not sup.simple:
+            answer = (reason, "child")
+        sup.tree.reply(work.request, ("error", answer))
+        work.request = None
+    if work.purpose is Purpose.ADD:
+        sup.down(child, "start failed", forget=True)
+        return
+    if work.purpose is Purpose.REVIVE:
+        child.wanted = False
+        sup.down(child, "start failed", forget=False)
+        return
+    if work.purpose is Purpose.RENEW and child.spec.restart is Restart.TEMPORARY:
+        sup.down(child, "start failed")
+        return
+    sup.report(ReportContext.START_ERROR, child, reason)
+    if work.purpose is Purpose.BOOT and not sup.concurrent:
+        sup.down(child, "start failed")
+        _roll_back(sup, child, reason)
+        return
+    # OTP: not a loop but a message to onesup, so that requests come in between.
+    sup.settled(work)
+    work.starts.clear()
+    sup.tree.move(child, ChildState.BACKOFF, "start failed")
+    sup.post(child.lane, Retry(child.id))
+
+
+def _roll_back(sup: Supervisor, child: Child, reason: Term) -> None:
+    """OTP: stop what has been started; no retry, no counting."""
+    term = ("shutdown", ("failed_to_start_child", child.id, reason))
+    sup.end(ExitReason(kind=ExitKind.SHUTDOWN, term=term), Why.BOOT, child)
