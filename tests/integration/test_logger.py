@@ -314,7 +314,9 @@ def test_a_file_that_cannot_grow_costs_lines_and_says_so_but_blocks_no_child(roo
     root.connect(file_size=50_000)
     out = root.pipe("/w", BIG)
     line = b"y" * 99 + b"\n"
-    sent = 0
+    os.write(out, line * 20)
+    root.until(lambda: len(root.texts("/w")) == 20)
+    sent = 20
     while sent < 20_000:  # far more than file and pipe can hold
         assert select.select([], [out], [], DEADLINE_S)[1], "the child is blocked"
         sent += os.write(out, line * 20) // len(line)
