@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import resource
 import select
@@ -65,8 +66,6 @@ class Root:
         self.lives = 0
 
     def start_logger(self, **args: object) -> subprocess.Popen[bytes]:
-        import json
-
         args |= {"run_dir": str(self.directory), "log_dir": self.log_dir}
         self.logger = subprocess.Popen([sys.executable, "-c", LOGGER, json.dumps(args)])
         return self.logger
