@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +122,19 @@ class ControlClient:
         add_facts(rows)
         return rows
 
+    def show(self, path: str) -> dict[str, Any]:
+        """All that is known of one child, its process facts included."""
+        facts: dict[str, Any] = self.request("show", {"path": path})
+        add_facts([facts])
+        return facts
+
     def subscribe_events(
         self,
         since: int | None = None,
         *,
         timeout: float | None = None,
         on_gap: Callable[[int, int], None] | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """Every event numbered above `since` (None: only those to come), then live ones.
 
         No event comes twice and none is missing between two; what the host no longer

@@ -223,7 +223,10 @@ class Operations:
     def _order_all(
         self, request: Request, paths: list[str], kind: Callable[[int, str], Stimulus]
     ) -> None:
-        """Every order is given at once; the answer comes when the last one is done."""
+        """Every order is given at once; the answer comes when the last one is done.
+
+        With `wait: false` it comes when all are given.
+        """
         for path in paths:
             if path in _TOPS:
                 raise UsageError(f"cannot {request.verb} {path} itself; see `shutdown`")
@@ -236,6 +239,8 @@ class Operations:
                 lambda number, path=path: kind(number, path),  # type: ignore[misc]
                 lambda result, path=path: gathered.take(path, result),  # type: ignore[misc]
             )
+        if request.args.get("wait") is False:
+            request.reply(dict.fromkeys(paths, "asked"))
 
     def _reset_failed(self, request: Request) -> None:
         """A supervisor stands for all below it that have given up."""

@@ -11,7 +11,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["clean", "duration", "event_line", "exit_words", "size", "status_table", "tree_lines"]
+from supervisor_tree.core.actions import TreeEnded, Why
+
+__all__ = [
+    "clean",
+    "duration",
+    "event_line",
+    "exit_words",
+    "size",
+    "status_table",
+    "tree_lines",
+    "why_ended",
+]
 
 Row = Mapping[str, Any]
 
@@ -146,16 +157,35 @@ _EVENT_COLOURS = {
 _PATH_WIDTH = 20
 
 
-def event_line(event: Mapping[str, Any], *, colour: bool = False) -> str:
-    """One event: time, whom it is about, and what has happened."""
+def event_line(event: Mapping[str, Any], *, colour: bool = False, clock: bool = True) -> str:
+    """One event: time (unless `clock` is off), whom it is about, and what has happened."""
     name = str(event["event"])
     words = _EVENT_WORDS.get(name, _any_event)(event)
     shade = _EVENT_COLOURS.get(name, "")
     if name == "child_exited":
         shade = "dim" if _is_clean(event.get("reason")) else "red"
-    time = _paint(str(event["time"]), "dim", colour)
+    time = _paint(str(event["time"]), "dim", colour) + " " if clock else ""
     path = clean(event["path"]).ljust(_PATH_WIDTH)
-    return f"{time} {path} {_paint(words, shade, colour)}"
+    return f"{time}{path} {_paint(words, shade, colour)}"
+
+
+def why_ended(ended: TreeEnded) -> str:
+    """What has brought a tree down, in a few words."""
+    if ended.why is Why.INTENSITY:
+        return f"{clean(ended.cause or ended.path)} has been restarted too often"
+    if ended.why is Why.SIGNIFICANT:
+        return f"{clean(ended.cause or ended.path)} has ended, and was significant"
+    return _failed_start(ended.reason.term)
+
+
+def _failed_start(term: Any) -> str:
+    """OTP's nested {shutdown, {failed_to_start_child, Id, Reason}}."""
+    match term:
+        case ("shutdown", ("failed_to_start_child", child, ("shutdown", inner))):
+            return f"{clean(child)}/{_failed_start(('shutdown', inner))}"
+        case ("shutdown", ("failed_to_start_child", child, reason)):
+            return f"{clean(child)} has failed to start: {_term(reason)}"
+    return _term(term)
 
 
 def exit_words(reason: Mapping[str, Any] | None) -> str:
