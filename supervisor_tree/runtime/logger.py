@@ -18,11 +18,13 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import resource
 import select
 import signal
 import socket
+import sysconfig
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -30,6 +32,7 @@ from typing import Any, Protocol
 from supervisor_tree.agents.notify import Notifier
 from supervisor_tree.runtime.logbook import file_of, format_batch, lost_text, prefix_of
 from supervisor_tree.runtime.logfile import Budget, LogFile
+from supervisor_tree.runtime.logpipe import Book, Pipe, dropped_note, fitting, note
 from supervisor_tree.runtime.logwire import (
     Disconnected,
     Intent,
@@ -83,6 +86,8 @@ def main(ctx: _Context) -> None:
     os.umask(0o027)  # logs are for the owner, and for a group that watches
     os.environ["TZ"] = "UTC"  # rotated files are named in UTC, as lines are
     time.tzset()
+    # loguru asks for 36 of Python's own paths per file, 3 ms in all; here they never change.
+    setattr(sysconfig, "get_path", functools.cache(sysconfig.get_path))  # noqa: B010
     log_dir = str(ctx.args["log_dir"])
     connection = _connect(os.path.join(str(ctx.args["run_dir"]), "logger.sock"))
     total = int(ctx.args.get("total_bytes", 1_000_000_000))
@@ -91,37 +96,6 @@ def main(ctx: _Context) -> None:
         writer.run()
     finally:
         writer.close()
-
-
-class _Book:
-    """A log file and what could not be written to it."""
-
-    def __init__(self, file: LogFile) -> None:
-        self.file = file
-        self.used_at = 0.0
-        self.retry_at = 0.0
-        self.dropped = 0
-        self.problem = ""
-        self.owner: _Pipe | None = None  # in whose name a note is written
-        self.pipes = 0  # that write to it
-
-
-class _Pipe:
-    """One stream of one life."""
-
-    def __init__(self, key: int, fd: int, name: str, life: tuple[str, int, int]) -> None:
-        self.key = key
-        self.fd = fd
-        self.name = name
-        self.path, self.pid, self.generation = life
-        self.torn = False  # its next bytes are the end of a line that the root had to discard
-        self.hung_up = False
-        self.seen = 0  # bytes of the incomplete line at the last look
-        self.waits_until = 0.0  # when an incomplete line is taken as it is; 0: there is none
-        self.lines = 0
-        self.bytes = 0
-        self.dropped = 0
-        self.book: _Book
 
 
 class LogWriter:
@@ -135,10 +109,10 @@ class LogWriter:
         self._log_dir = log_dir
         self._budget = Budget(log_dir, total_bytes)
         self._stopping = stopping
-        self._pipes: dict[int, _Pipe] = {}  # by descriptor
-        self._ready: dict[int, _Pipe] = {}
-        self._partial: dict[int, _Pipe] = {}
-        self._books: dict[str, _Book] = {}
+        self._pipes: dict[int, Pipe] = {}  # by descriptor
+        self._ready: dict[int, Pipe] = {}
+        self._partial: dict[int, Pipe] = {}
+        self._books: dict[str, Book] = {}
         self._outbox: list[list[Any]] = []
         self._journal: Journal | None = None
         self._sink_read = self._sink_write = -1
@@ -210,7 +184,7 @@ class LogWriter:
 
     # -- one pipe ---------------------------------------------------------------------
 
-    def _serve(self, pipe: _Pipe, now: float) -> bool:
+    def _serve(self, pipe: Pipe, now: float) -> bool:
         """Write one batch.  True if there may be more to write now."""
         data = self._peek(pipe.fd)
         if data is None:
@@ -244,7 +218,7 @@ class LogWriter:
             raise OSError(code, os.strerror(code))
         return None
 
-    def _cut(self, pipe: _Pipe, data: bytes, now: float) -> tuple[int, bool]:
+    def _cut(self, pipe: Pipe, data: bytes, now: float) -> tuple[int, bool]:
         """How many bytes to take, and whether they end within a line.  0: wait for more."""
         taken = data.rfind(b"\n") + 1
         if taken:
@@ -262,7 +236,7 @@ class LogWriter:
         return 0, False
 
     def _write(  # noqa: PLR0913
-        self, pipe: _Pipe, data: bytes, start: int, end: int, *, partial: bool, now: float
+        self, pipe: Pipe, data: bytes, start: int, end: int, *, partial: bool, now: float
     ) -> int:
         """Write `data[start:end]`, or as many of its lines as make one batch.
 
@@ -272,7 +246,7 @@ class LogWriter:
         prefix = prefix_of(
             time.time(), pipe.path, pipe.name, pipe.pid, pipe.generation, partial=partial
         )
-        end = _fitting(data, start, end, min(_MAX_BATCH, book.file.rotation), len(prefix))
+        end = fitting(data, start, end, min(_MAX_BATCH, book.file.rotation), len(prefix))
         batch = format_batch(data[start:end], prefix)
         lines = data.count(b"\n", start, end) or 1
         pipe.bytes += end - start
@@ -284,11 +258,11 @@ class LogWriter:
             pipe.lines += lines
         return end
 
-    def _append(self, pipe: _Pipe, book: _Book, batch: bytes, taken: int, now: float) -> bool:
+    def _append(self, pipe: Pipe, book: Book, batch: bytes, taken: int, now: float) -> bool:
         """To the file, with a note of what was dropped before.  False: it cannot be written."""
         journal = self._journal
-        note = _note_of(book, pipe) if book.dropped else b""
-        batch = note + batch
+        told = dropped_note(book, pipe) if book.dropped else b""
+        batch = told + batch
 
         def placed(state: os.stat_result) -> None:
             if journal is not None and taken:
@@ -318,7 +292,7 @@ class LogWriter:
             self._journal.clear()
         discard(self._sink_read)
 
-    def _finish(self, pipe: _Pipe) -> None:
+    def _finish(self, pipe: Pipe) -> None:
         """The pipe is at its end and empty: the root may let go of it."""
         # The root holds the same open pipe, so closing our descriptor would not unregister it.
         self._epoll.unregister(pipe.fd)
@@ -352,7 +326,7 @@ class LogWriter:
                     self._outbox.append(["again", [stream[0] for stream in streams]])
                     return
                 for (key, name, discarded, torn), fd in zip(streams, fds, strict=True):
-                    pipe = _Pipe(key, fd, name, (path, pid, generation))
+                    pipe = Pipe(key, fd, name, (path, pid, generation))
                     self._adopt(pipe, limits, discarded, torn)
             case ["live"]:
                 if self._journal is not None:
@@ -377,22 +351,22 @@ class LogWriter:
         # What is peeked at once must fit into the sink at once.
         self._peek_size = min(size, _capacity(self._peek_write))
 
-    def _adopt(self, pipe: _Pipe, limits: list[int], discarded: int, torn: bool) -> None:
+    def _adopt(self, pipe: Pipe, limits: list[int], discarded: int, torn: bool) -> None:
         file = file_of(self._log_dir, pipe.path)
         book = self._books.get(file)
         if book is None:
-            book = self._books[file] = _Book(LogFile(file, *limits))
+            book = self._books[file] = Book(LogFile(file, *limits))
         book.file.rotation, book.file.retention, book.file.total_bytes = limits
         pipe.book = book
         book.pipes += 1
         pipe.torn = torn
         self._settle(pipe, file)
         if discarded:
-            self._append(pipe, book, _note(pipe, lost_text(discarded)), 0, time.monotonic())
+            self._append(pipe, book, note(pipe, lost_text(discarded)), 0, time.monotonic())
         self._pipes[pipe.fd] = pipe
         self._epoll.register(pipe.fd, _EDGE)
 
-    def _settle(self, pipe: _Pipe, file: str) -> None:
+    def _settle(self, pipe: Pipe, file: str) -> None:
         """Finish the batch that a former logger was killed with."""
         journal = self._journal
         intent = journal.read() if journal is not None else None
@@ -455,23 +429,3 @@ def _connect(address: str) -> socket.socket:
 
 def _capacity(pipe: int) -> int:
     return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
-
-
-def _fitting(data: bytes, start: int, end: int, limit: int, prefix: int) -> int:
-    """The latest line end by which a batch is at most `limit` bytes long; one line at least."""
-    while (lines := data.count(b"\n", start, end)) > 1:
-        length = end - start + lines * prefix
-        if length <= limit:
-            break
-        middle = start + (end - start) * limit // length
-        end = data.rfind(b"\n", start, middle) + 1 or data.find(b"\n", start) + 1
-    return end
-
-
-def _note(pipe: _Pipe, text: bytes) -> bytes:
-    prefix = prefix_of(time.time(), pipe.path, "note", pipe.pid, pipe.generation)
-    return format_batch(text, prefix)
-
-
-def _note_of(book: _Book, pipe: _Pipe) -> bytes:
-    return _note(pipe, f"dropped {book.dropped} lines: {book.problem}".encode())

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor_tree.core.specs import Logs
+from supervisor_tree.runtime.hostlog import OwnLines
 from supervisor_tree.runtime.logbook import file_of, format_batch, lost_text, prefix_of
 from supervisor_tree.runtime.logwire import (
     Disconnected,
@@ -42,7 +43,6 @@ OUTAGE_S = 3.0
 _SOCKET_NAME = "logger.sock"
 _PIPE_SIZE = 256 * 1024
 _SINK_SIZE = 1024 * 1024
-_MAX_OWN_LINE = select.PIPE_BUF - 1  # a line is written whole or not at all
 _SWEEP_S = 1.0  # while discarding: a second look at all pipes, besides what epoll tells
 _PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _EDGE = select.EPOLLIN | select.EPOLLET
@@ -121,8 +121,7 @@ class LogStreams:
         self._sink = os.pipe2(os.O_CLOEXEC)
         self._pages_left = _spare_pages()
         self._widen(self._sink[1], _SINK_SIZE)
-        self._own_write = -1
-        self._own_dropped = self._own_untold = 0
+        self._own: OwnLines | None = None
         self._connections = self._lines = self._bytes = self._dropped = 0
         self._lost_lines = self._lost_bytes = 0
 
@@ -165,7 +164,7 @@ class LogStreams:
             dropped=self._dropped,
             lost_lines=self._lost_lines,
             lost_bytes=self._lost_bytes,
-            own_dropped=self._own_dropped,
+            own_dropped=self._own.dropped if self._own else 0,
         )
 
     def attach(  # noqa: PLR0913
@@ -205,9 +204,10 @@ class LogStreams:
 
     def own_writer(self, logs: Logs | None = None) -> Callable[[str], None]:
         """A function that writes the root's own lines, to `host.log`; it drops, never blocks."""
-        read, self._own_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._own = OwnLines(write)
         self.attach("/", 1, os.getpid(), stdout=read, logs=logs)
-        return self._write_own
+        return self._own.write
 
     def reopen(self) -> None:
         """Have the logger close its files and open them anew when next written (SIGUSR1)."""
@@ -262,8 +262,8 @@ class LogStreams:
             self._heed_logger()
         if self._connection is not None:
             self._lose_connection()
-        if self._own_untold:
-            self._tell_own_dropped()
+        if self._own is not None:
+            self._own.close()
         for stream in list(self._streams.values()):
             if log_dir is not None:
                 with contextlib.suppress(OSError):
@@ -275,35 +275,8 @@ class LogStreams:
                 os.unlink(self._address)
         self._epoll.close()
         self._journal.close()
-        for fd in (self._memory, *self._sink, self._own_write):
-            if fd >= 0:
-                os.close(fd)
-        self._own_write = -1
-
-    # -- the root's own lines ---------------------------------------------------------
-
-    def _write_own(self, text: str) -> None:
-        for line in text.split("\n"):
-            told = not self._own_untold or self._tell_own_dropped()
-            if not told or not self._put_own(line):
-                self._own_dropped += 1
-                self._own_untold += 1
-
-    def _tell_own_dropped(self) -> bool:
-        told = self._put_own(f"dropped {self._own_untold} lines: the logger was behind")
-        if told:
-            self._own_untold = 0
-        return told
-
-    def _put_own(self, line: str) -> bool:
-        if self._own_write < 0:
-            return False
-        data = line.encode("utf-8", "backslashreplace")[:_MAX_OWN_LINE] + b"\n"
-        try:
-            os.write(self._own_write, data)
-        except BlockingIOError:
-            return False
-        return True
+        for fd in (self._memory, *self._sink):
+            os.close(fd)
 
     # -- the connection ---------------------------------------------------------------
 
