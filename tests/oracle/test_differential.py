@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracle.differential import FOUND, differences, differential
+from tests.oracle.differential import differential
 from tests.oracle.generate import scenarios
 from tests.oracle.otp_live import OtpVm, Scenario, read_lines
 
@@ -44,16 +44,6 @@ def test_the_core_does_what_otp_does_in_fresh_random_scenarios(vm: OtpVm) -> Non
     again = f"python -m tests.oracle.differential --count {COUNT} --seed {seed}"
     first = "\n".join(found[0].lines) if found else ""
     assert not found, f"{len(found)} mismatches (to make them small: {again}); the first:\n{first}"
-
-
-def test_a_difference_once_found_and_mended_stays_mended() -> None:
-    differ = {
-        path.name: lines
-        for path in sorted(FOUND.glob("*.jsonl"))
-        for number, pair in enumerate(read_lines(path), start=1)
-        if (lines := differences(pair["scenario"], pair["trace"], number))
-    }
-    assert differ == {}
 
 
 def test_the_live_oracle_repeats_the_recorded_traces(vm: OtpVm) -> None:
