@@ -392,8 +392,9 @@ class _Maker:
             node = self.chance.choice(flags["children"])
             if "sup" not in node:
                 return node
-        depth = 1 if self.likely(0.15) else 0
-        return self.node(sup, self.chance.choice(("n1", "n2", "n3")), flags, depth)
+        if self.likely(0.15):  # an id that no upgrade gives to a worker
+            return self.node(sup, self.chance.choice(("s1", "s2")), flags, 1)
+        return self.node(sup, self.chance.choice(("n1", "n2", "n3")), flags, 0)
 
     # --- hooks ---------------------------------------------------------------------------
 
