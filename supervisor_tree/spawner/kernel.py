@@ -42,7 +42,7 @@ _SIGSET_BYTES = 128  # sizeof(sigset_t) of glibc and musl
 # waitid as a bare system call takes a fifth argument, struct rusage *, on every port.
 _SYS_WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95, "loongarch64": 95}
 _SYS_CLOSE_RANGE = 436  # one number on all ports
-_RUSAGE = struct.Struct("@16l")  # two struct timeval, fourteen longs: see getrusage(2)
+_RUSAGE = struct.Struct("@18l")  # two struct timeval and fourteen longs: see getrusage(2)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
