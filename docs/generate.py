@@ -257,14 +257,17 @@ def one_line(text: str | None) -> str:
 
 
 def command_line_page() -> Iterator[str]:
-    from supervisor_tree.cli.parser import build_parser  # noqa: PLC0415
+    from supervisor_tree.cli.parser import build  # noqa: PLC0415
 
-    parser = build_parser()
+    parser = build()
     yield "# Command line\n"
-    yield f"```text\n{usage(parser)}\n```\n"
+    yield "`supervisor-tree [--run-dir DIR] [--json] VERB ...`; both may stand after the verb, too.\n"
+    yield from table("option", parser)
+    yield f"{one_line(parser.epilog)}\n"
     for name, verb in verbs(parser).items():
         yield f"## {name}\n"
-        yield f"```text\n{usage(verb)}\n```\n"
+        yield f"{verb.description}\n"
+        yield from table("argument", verb)
 
 
 def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -274,12 +277,29 @@ def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
     raise AssertionError("the command line has no verbs")
 
 
-def usage(parser: argparse.ArgumentParser) -> str:
-    def formatter(prog: str) -> argparse.HelpFormatter:
-        return argparse.HelpFormatter(prog, width=98, max_help_position=30)
+def table(heading: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Arguments and options; written here, as argparse's own form differs between Pythons."""
+    everywhere = ("help", "run_dir", "json") if heading == "argument" else ()
+    shown = [
+        action
+        for action in parser._actions
+        if action.dest not in everywhere and not isinstance(action, argparse._SubParsersAction)
+    ]
+    if not shown:
+        return
+    yield f"| {heading} | |\n| --- | --- |"
+    for action in shown:
+        yield f"| {words_of(action)} | {one_line(action.help)} |"
+    yield ""
 
-    parser.formatter_class = formatter  # as wide as a page, not as this terminal
-    return parser.format_help().strip()
+
+def words_of(action: argparse.Action) -> str:
+    value = action.metavar or "\\|".join(map(str, action.choices or ())) or action.dest.upper()
+    if not action.option_strings:
+        many = "..." if action.nargs in ("+", "*") else ""
+        return f"`[{value}{many}]`" if action.nargs in ("?", "*") else f"`{value}{many}`"
+    names = ", ".join(f"`{name}`" for name in action.option_strings)
+    return names if action.nargs == 0 else f"{names} `{value}`"
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
