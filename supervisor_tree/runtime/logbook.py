@@ -199,6 +199,7 @@ class Follower:
         # are the first lines, what it gets and all newer files come later.
         end = os.fstat(self._fd).st_size if self._fd >= 0 else 0
         older = self._older()
+        self._passed = set(older)  # read, should the live file be missing now
         if since is None:
             mine = [(self._fd, end)] if self._fd >= 0 else []
             self._first = _tail(older, mine, path, n)
@@ -212,7 +213,7 @@ class Follower:
         """The lines that have come since the last call."""
         lines, self._first = self._first, []
         if self._fd < 0:
-            self._open(self._live)
+            self._begin()
         while self._fd >= 0:
             following = self._successor()
             lines += self._read()  # after that look: a file that has a successor is complete
@@ -241,6 +242,13 @@ class Follower:
                 if _is_open_as(file, self._fd):
                     return files[:position]
         return files
+
+    def _begin(self) -> None:
+        """Open the first file there is; it may be full already, with others behind it."""
+        self._open(self._live)
+        fresh = [file for file in self._older() if file not in self._passed]
+        if fresh:
+            self._open(fresh[0])
 
     def _open(self, file: str) -> None:
         self.close()

@@ -252,8 +252,8 @@ def test_bytes_that_are_no_text_stay_as_they_are(root: Root) -> None:
 def test_rotation_keeps_every_line_within_retention(root: Root) -> None:
     root.connect()
     limits = Logs(rotation=20_000, retention=1000)
-    root.child("/w", WRITER, "w", "5000", logs=limits)
     with Follower(root.log_dir, "/w") as follower:
+        root.child("/w", WRITER, "w", "5000", logs=limits)
         followed: list[LogLine] = []
         root.until(lambda: not followed.extend(follower.poll()) and not root.streams.stats.streams)
         followed += follower.poll()
@@ -427,11 +427,15 @@ def test_reopen_lets_go_of_the_files(root: Root) -> None:
     assert root.logger is not None
     out = root.pipe("/a")
     os.write(out, b"one\n")
-    (file,) = [os.path.join(root.log_dir, "a.log")]
+    file = os.path.join(root.log_dir, "a.log")
     descriptors = Path(f"/proc/{root.logger.pid}/fd")
 
     def is_open() -> bool:
-        return any(os.path.realpath(entry) == file for entry in descriptors.iterdir())
+        for entry in descriptors.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed between two looks
+                if os.readlink(entry) == file:
+                    return True
+        return False
 
     root.until(is_open)
     root.streams.reopen()

@@ -286,6 +286,15 @@ def test_a_path_that_has_no_file_yet_can_be_followed(tmp_path: Path) -> None:
         assert texts(follower.poll()) == expected(range(2))
 
 
+def test_a_first_file_that_is_full_before_it_was_seen_is_followed_too(tmp_path: Path) -> None:
+    write(tmp_path, rotated_name(1), range(2))
+    with Follower(str(tmp_path), "/a") as follower:
+        write(tmp_path, rotated_name(2), range(2, 4))
+        write(tmp_path, rotated_name(3), range(4, 6))
+        write(tmp_path, "a.log", range(6, 8))
+        assert texts(follower.poll()) == expected(range(2, 8))
+
+
 def test_all_logs_below_a_supervisor_are_found(tmp_path: Path) -> None:
     for name in ("host.log", "chat.log", "chat/bot.log", "chat/x/y.log", "other.log"):
         write(tmp_path, name, range(1))
