@@ -261,7 +261,7 @@ def command_line_page() -> Iterator[str]:
 
     parser = build()
     yield "# Command line\n"
-    yield "`supervisor-tree [--run-dir DIR] [--json] VERB ...`; both may stand after the verb, too.\n"
+    yield "`supervisor-tree [--run-dir DIR] [--json] VERB ...`; both may also follow the verb.\n"
     yield from table("option", parser)
     yield f"{one_line(parser.epilog)}\n"
     for name, verb in verbs(parser).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from textwrap import dedent
 
@@ -21,20 +22,24 @@ import time
 import supervisor_tree
 
 
-def ask(path, question):
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5)
-        connect(connection, path)
+def ask(connection, question):
+    with connection:
         connection.sendall(question)
         return connection.recv(1000)
 
 
-def connect(connection, path):
-    """nginx does not say when it listens, so its socket may be a moment late."""
+def redis(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    return connection
+
+
+def nginx(port):
+    """It does not say when it listens, so it may be a moment late."""
     deadline = time.monotonic() + 10
     while True:
         try:
-            return connection.connect(path)
+            return socket.create_connection(("127.0.0.1", port), timeout=5)
         except OSError:
             if time.monotonic() > deadline:
                 raise
@@ -42,8 +47,8 @@ def connect(connection, path):
 
 class Visitor(supervisor_tree.Agent):
     def init(self, ctx):
-        pong = ask(ctx.args["redis"], b"PING\\r\\n")
-        page = ask(ctx.args["nginx"], b"GET / HTTP/1.0\\r\\n\\r\\n")
+        pong = ask(redis(ctx.args["redis"]), b"PING\\r\\n")
+        page = ask(nginx(ctx.args["nginx"]), b"GET / HTTP/1.0\\r\\n\\r\\n")
         if not (pong.startswith(b"+PONG") and b"hello from nginx" in page):
             raise RuntimeError(f"{pong!r} {page!r}")
 '''
@@ -61,7 +66,7 @@ http {{
     uwsgi_temp_path {base}/uwsgi;
     scgi_temp_path {base}/scgi;
     server {{
-        listen unix:{base}/nginx.sock;
+        listen 127.0.0.1:{port};
         return 200 "hello from nginx";
     }}
 }}
@@ -75,7 +80,7 @@ tree:
     # First in the file, last to start: it needs both.
     - id: visitor
       agent: "visitor:Visitor"
-      args: {{redis: {base}/redis.sock, nginx: {base}/nginx.sock}}
+      args: {{redis: {base}/redis.sock, nginx: {port}}}
       needs:
         - {{child: redis, condition: ready}}
         - {{child: nginx, condition: ready}}
@@ -91,10 +96,12 @@ tree:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     (tmp_path / "visitor.py").write_text(dedent(VISITOR))
-    (tmp_path / "nginx.conf").write_text(NGINX.format(base=tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    (tmp_path / "nginx.conf").write_text(NGINX.format(base=tmp_path, port=port))
     path = tmp_path / "services.yaml"
     programs = {"redis": find_program("redis-server"), "nginx": find_program("nginx")}
-    path.write_text(TREE.format(base=tmp_path, **programs))
+    path.write_text(TREE.format(base=tmp_path, port=port, **programs))
     return path
 
 
@@ -132,6 +139,9 @@ def test_a_service_that_is_killed_comes_back_whole_and_disturbs_nobody(config, t
         after = {row["path"]: row for row in host.ask("status")}
         assert after["/redis"]["pid"] == before["/redis"]["pid"]
         assert after["/visitor"]["pid"] == before["/visitor"]["pid"]
+
+        # And it serves again: a new visitor finds it.
+        assert host.tell("restart", "/visitor").returncode == 0
         assert host.stop() == 0, host.output
 
 
