@@ -58,9 +58,12 @@ def _cuts(scenario: Json) -> Iterator[Cut]:
                 for start in range(0, len(value), size):
                     yield place, (start, min(start + size, len(value)))
         size //= 2
+    upgraded = any(op["op"] == "upgrade" for op in scenario["ops"])
     for place, value in containers:
         if isinstance(value, dict):
             for key in MEMBERS:
+                if key == "sup" and upgraded:  # it would be a worker before, or after
+                    continue
                 if key in value and _is_optional(value, key):
                     yield place, key
 
