@@ -37,6 +37,13 @@ PACKAGES = {
     "git": "git",
 }
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite", action="store_true", help="write the golden transcripts anew; read the diff"
+    )
+
+
 # --- nothing skipped in silence --------------------------------------------------------
 
 

@@ -60,7 +60,8 @@ class Child:
     starter: Work | None = None  # the work that waits for its start
     stopper: Work | None = None  # the work that waits for its end
     failure: Term = None  # why its start is being broken off
-    aborted: bool = False  # an order broke off its start
+    breakers: list[Any] = field(default_factory=list)  # orders that have broken off its start
+    askers: list[int] = field(default_factory=list)  # requests that wait for its next start
     timer: TimerKey | None = None
     deadline: float = 0.0  # of `timer`
     wanted: bool = True

@@ -82,7 +82,6 @@ def begin_start(sup: Supervisor, child: Child, work: Work, now: float) -> None:
     child.generation = tree.next_generation(child.path)
     child.failure = child.error = child.waiting_for = child.cause = None
     child.started_at = None
-    child.aborted = False
     child.wanted = True
     if work.purpose is Purpose.RESTART:
         child.restarts += 1
@@ -259,10 +258,19 @@ def _later(sup: Supervisor, child: Child, stimulus: Stimulus, now: float) -> Non
 
 def _break_off(sup: Supervisor, child: Child, stimulus: Stimulus, now: float) -> None:
     """An order about the very child whose start is pending does not wait for that start."""
-    if sup.tree.abort_starts:
-        child.aborted = True
-        stop(sup, child, now)
-    sup.post(child.lane, stimulus)
+    if not sup.tree.abort_starts:
+        sup.post(child.lane, stimulus)
+        return
+    child.breakers.append(stimulus)
+    stop(sup, child, now)
+
+
+def _break_off_too(sup: Supervisor, child: Child, stimulus: Any, now: float) -> None:
+    """A second order about a child whose start is being broken off already."""
+    if child.breakers and child.starter is not None:
+        child.breakers.append(stimulus)
+    else:
+        sup.post(child.lane, stimulus)
 
 
 def _kill_alive(sup: Supervisor, child: Child, stimulus: KillRequested, now: float) -> None:
@@ -331,8 +339,8 @@ def _start_over(sup: Supervisor, child: Child, reason: Term) -> None:
     work = _take_starter(sup, child)
     if work is None:
         return
-    if child.aborted:
-        outcomes.aborted(sup, work, child)
+    if child.breakers:
+        outcomes.broken_off(sup, work, child)
     else:
         outcomes.failed(sup, work, child, reason)
 
@@ -367,6 +375,7 @@ def _table() -> dict[tuple[ChildState, type], Handler]:
         ((BACKOFF,), (TimerFired,), _backoff_timer),
         ((STARTING, STOPPING), (StartTimeoutExtended,), _extend),
         ((STARTING,), ABORTING, _break_off),
+        (ending, ABORTING, _break_off_too),
         ((STARTING, RUNNING), (KillRequested,), _kill_alive),
         (ending, (KillRequested,), _kill_stopping),
         (dead, (KillRequested,), _kill_dead),

@@ -12,21 +12,23 @@ from supervisor_tree.core.actions import ReportContext, Why
 from supervisor_tree.core.child import Child, ChildState
 from supervisor_tree.core.exits import ExitKind, ExitReason, Term
 from supervisor_tree.core.specs import Restart
+from supervisor_tree.core.stimuli import HoldRequested, RestartRequested
 from supervisor_tree.core.work import Purpose, Retry, Work
 
 if TYPE_CHECKING:
     from supervisor_tree.core.supervisor import Supervisor
 
-__all__ = ["aborted", "failed", "ignored", "succeeded"]
+__all__ = ["broken_off", "failed", "ignored", "succeeded"]
 
 
 def succeeded(sup: Supervisor, work: Work, child: Child, info: Term) -> None:
     """OTP: {ok, Pid} or {ok, Pid, Info}."""
     sup.settled(work)
+    result = ("ok", child.handle) if info is None else ("ok", child.handle, info)
     if work.request is not None:
-        extra = () if info is None else (info,)
-        sup.tree.reply(work.request, ("ok", child.handle, *extra))
+        sup.tree.reply(work.request, result)
         work.request = None
+    answer(sup, child, result)
 
 
 def ignored(sup: Supervisor, work: Work, child: Child) -> None:
@@ -39,25 +41,48 @@ def ignored(sup: Supervisor, work: Work, child: Child) -> None:
     if work.request is not None:
         sup.tree.reply(work.request, ("ok", None))
         work.request = None
+    answer(sup, child, ("ok", None))
 
 
-def aborted(sup: Supervisor, work: Work, child: Child) -> None:
-    """An order about this child has broken off its start: the child is undefined."""
+def broken_off(sup: Supervisor, work: Work, child: Child) -> None:
+    """Orders about this child have broken off its start: the last one is what happens now."""
+    orders, child.breakers = child.breakers, []
+    if isinstance(orders[-1], RestartRequested):
+        child.askers.extend(order.request for order in orders[:-1])
+        child.askers.append(orders[-1].request)
+        sup.down(child, "start broken off", forget=False)
+        work.starts.appendleft(child)
+        return
     sup.settled(work)
-    sup.down(child, "start broken off", forget=work.purpose is Purpose.ADD)
+    child.wanted = False
     if work.request is not None:
         sup.tree.reply(work.request, ("error", "aborted"))
         work.request = None
+    held = isinstance(orders[-1], HoldRequested)
+    if held:
+        sup.tree.hold(child.path)
+    forgotten = work.purpose is Purpose.ADD and not held
+    sup.down(child, "start broken off", forget=forgotten)
+    for order in orders:
+        sup.tree.reply(order.request, ("ok",))
+    answer(sup, child, ("error", "aborted"))
+
+
+def answer(sup: Supervisor, child: Child, result: Any) -> None:
+    """Answer those who wait for this start besides the work that had asked for it."""
+    for request in child.askers:
+        sup.tree.reply(request, result)
+    child.askers.clear()
 
 
 def failed(sup: Supervisor, work: Work, child: Child, reason: Term) -> None:
     """OTP: {error, Reason}."""
     child.error = reason
+    answer(sup, child, ("error", reason))
     if work.request is not None:
-        answer: Any = reason
-        if work.purpose is Purpose.ADD and not sup.simple:
-            answer = (reason, "child")
-        sup.tree.reply(work.request, ("error", answer))
+        with_record = work.purpose is Purpose.ADD and not sup.simple
+        shown: Term = (reason, "child") if with_record else reason
+        sup.tree.reply(work.request, ("error", shown))
         work.request = None
     if work.purpose is Purpose.ADD:
         sup.down(child, "start failed", forget=True)

@@ -267,9 +267,9 @@ class Supervisor:
             self._stop_one(work, work.stops.popleft())
             return
         stops, work.stops = work.stops, deque()
-        for child in stops:
-            if child not in work.blocked:
-                self._stop_one(work, child)
+        # Looked at before the first is stopped: whoever is freed by that comes again.
+        for child in [child for child in stops if child not in work.blocked]:
+            self._stop_one(work, child)
 
     def _stop_one(self, work: Work, child: Child) -> None:
         state = child.state
@@ -290,7 +290,9 @@ class Supervisor:
                 life.stop(self, child, self.tree.now)
             return
         life.cancel_timer(self, child)
-        if state is ChildState.BACKOFF:
+        if state is ChildState.BACKOFF and work.purpose in (Purpose.RESTART, Purpose.CLEAR):
+            self.tree.move(child, ChildState.STOPPED, "restarted with its group")
+        elif state is ChildState.BACKOFF:
             self.down(child, "restart called off")
         elif (
             work.purpose in (Purpose.RESTART, Purpose.CLEAR)
@@ -416,6 +418,10 @@ class Supervisor:
 
     def _gone(self, reason: ExitReason) -> None:
         self.phase = Phase.GONE
+        for child in self.children.values():
+            orders = (*child.askers, *(order.request for order in child.breakers))
+            for request in orders:
+                self.tree.reply(request, ("exit", reason.term))
         for lane in self.lanes():
             for message in lane.mailbox:
                 request = getattr(message, "request", None)
