@@ -46,6 +46,7 @@ def run(  # noqa: PLR0913 - the settings of a host, all but one with a default
     *,
     name: str = "embedded",
     run_dir: str | os.PathLike[str] | None = None,
+    state_dir: str | os.PathLike[str] | None = None,
     log_dir: str | os.PathLike[str] | None = None,
     preload: tuple[str, ...] = (),
     wait_ready: bool = True,
@@ -54,9 +55,9 @@ def run(  # noqa: PLR0913 - the settings of a host, all but one with a default
     """Start a tree in a root process of its own; use as a context manager.
 
     `spec` is a SupervisorSpec, the mapping that a YAML file's whole text would be, or the
-    path of such a file.  Without `run_dir` and `log_dir` everything lives in a temporary
-    directory that goes with the tree.  With `wait_ready` the call returns when the tree is
-    ready, and raises OperationFailed if it fails to start, TimedOut after `start_timeout`
+    path of such a file.  What `run_dir`, `state_dir` and `log_dir` do not name lives in a
+    temporary directory that goes with the tree.  With `wait_ready` the call returns when
+    the tree is ready; it raises OperationFailed if that fails, TimedOut after `start_timeout`
     seconds.  Raises ConfigError for a specification that cannot be used.
     """
     host: dict[str, Any] = {"name": name, "preload": list(preload)}
@@ -70,6 +71,7 @@ def run(  # noqa: PLR0913 - the settings of a host, all but one with a default
         to_data(_portable(tree)),
         host,
         run_dir=None if run_dir is None else Path(run_dir),
+        state_dir=None if state_dir is None else Path(state_dir),
         log_dir=None if log_dir is None else Path(log_dir),
         start_timeout=start_timeout,
         wait_ready=wait_ready,
@@ -107,6 +109,7 @@ class RunningTree:
         host: Mapping[str, Any],
         *,
         run_dir: Path | None,
+        state_dir: Path | None,
         log_dir: Path | None,
         start_timeout: float,
         wait_ready: bool,
@@ -122,8 +125,9 @@ class RunningTree:
                 "tree": tree,
                 "host": dict(host),
                 "run_dir": str(self.run_dir),
-                "state_dir": str(self._scratch / "state"),
+                "state_dir": str(state_dir or self._scratch / "state"),
                 "log_dir": str(self.log_dir),
+                "pythonpath": os.environ.get("PYTHONPATH"),
                 "sys_path": [os.path.abspath(entry) for entry in sys.path],
             }
         )
@@ -335,7 +339,7 @@ def _term(term: Any) -> str:
 
 
 def _python_path() -> str:
-    """PYTHONPATH under which the root finds this very package."""
+    """PYTHONPATH under which the root finds this very package; it puts back what was there."""
     here = str(Path(__file__).resolve().parent.parent)
     rest = os.environ.get("PYTHONPATH")
     return here if not rest else os.pathsep.join((here, rest))

@@ -7,7 +7,9 @@ only watches for its end of file.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -32,6 +34,9 @@ def main(fd: int) -> int:
     length = int.from_bytes(_read(lifeline, _LENGTH_BYTES), "big")
     payload: dict[str, Any] = msgpack.unpackb(_read(lifeline, length))
     lifeline.setblocking(False)
+    os.environ.pop("PYTHONPATH", None)
+    if payload["pythonpath"] is not None:
+        os.environ["PYTHONPATH"] = payload["pythonpath"]
     settings = HostSettings(
         name=payload["host"]["name"],
         run_dir=Path(payload["run_dir"]),
@@ -43,14 +48,18 @@ def main(fd: int) -> int:
     )
 
     def say(**message: str) -> None:
-        """One line; there is room for it in an empty socket buffer."""
-        lifeline.send(json.dumps(message).encode() + b"\n")
+        """One line; there is room for it in an empty socket buffer, if anybody is there."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            lifeline.send(json.dumps(message).encode() + b"\n")
 
     try:
         host = Host(settings, supervisor_from_data(payload["tree"]))
-        return host.run(
+        code = host.run(
             on_listening=lambda: say(word="listening"), on_ready=lambda: say(word="ready")
         )
+        if host.failure:
+            say(error=host.failure)
+        return code
     except SupervisorTreeError as error:
         say(error=str(error))
         return error.exit_code

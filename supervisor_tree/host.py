@@ -24,7 +24,7 @@ from setproctitle import setproctitle
 
 from supervisor_tree.control.events import EventLog
 from supervisor_tree.control.operations import Operations
-from supervisor_tree.control.render import event_line, tree_lines
+from supervisor_tree.control.render import event_line, tree_lines, why_ended
 from supervisor_tree.control.rows import nested
 from supervisor_tree.control.server import ControlServer
 from supervisor_tree.core.actions import Report, TreeEnded, Why
@@ -105,6 +105,7 @@ class Host:
         self._tree_booted = False
         self._interrupts = 0
         self._version = version("supervisor_tree")
+        self.failure = ""  # why the tree has ended, if not because it was asked to
         self._refusal: str | None = None
         self._on_listening: Callable[[], None] = _nothing
         self._on_ready: Callable[[], None] = _nothing
@@ -424,7 +425,7 @@ class Host:
         self.server.publish(record)
         if event.path.startswith("/_"):
             return
-        self.say(event_line(record, colour=False))
+        self.say(event_line(record, clock=False))
         if self._console is not None:
             self._console.write(event_line(record, colour=self._colour))
 
@@ -447,6 +448,9 @@ class Host:
         """The tree goes first, the infrastructure after it, then the host."""
         if ended.path == "/":
             self._exit_code = self._code_of(ended)
+            if self._exit_code:
+                self.failure = why_ended(ended)
+                self._tell(f"host {self.settings.name} has given up: {self.failure}")
             if self.phase != "stopping":
                 self.phase = "stopping"
                 self._publish_host(EventName.HOST_STOPPING)
@@ -464,6 +468,12 @@ class Host:
             reason = ended.cause_exit
             return 128 + reason.signal if reason.signal is not None else reason.code or 0
         return EXIT_FAILED
+
+    def _tell(self, line: str) -> None:
+        """One line to the host's log and to whoever looks on."""
+        self.say(line)
+        if self._console is not None:
+            self._console.write(line)
 
     def _publish_host(self, name: EventName, pid: int | None = None) -> None:
         self.publish(LifecycleEvent(event=name, path="/", kind="host", pid=pid))

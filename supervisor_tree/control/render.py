@@ -200,7 +200,8 @@ def exit_words(reason: Mapping[str, Any] | None) -> str:
     if isinstance(term, list | tuple) and term and term[0] in ("init", "start_error"):
         return _term(term[1:])
     if number is not None:
-        return f"killed by {_signal_name(number)}"
+        how = "stopped" if reason.get("kind") == "shutdown" else "killed"
+        return f"{how} by {_signal_name(number)}"
     if code:
         return f"exit code {code}"
     kind = str(reason.get("kind", "unknown"))
