@@ -24,7 +24,7 @@ from supervisor_tree.control.client import ControlClient
 from supervisor_tree.errors import ConfigError, NoHost, SupervisorTreeError
 from supervisor_tree.runtime.state import find_leftovers
 
-__all__ = ["doctor"]
+__all__ = ["Finding", "doctor"]
 
 _OLDEST_KERNEL = (5, 4)  # waitid(2) with P_PIDFD
 _PR_GET_CHILD_SUBREAPER = 37  # prctl(2)

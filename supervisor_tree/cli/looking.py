@@ -101,7 +101,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 def _words(value: Any) -> str:
     if isinstance(value, list):
         return clean(" ".join(str(item) for item in value))
-    return clean(value)
+    return "by default" if value == {} else clean(value)
 
 
 def _aligned(pairs: Iterator[tuple[str, str]]) -> Iterator[str]:

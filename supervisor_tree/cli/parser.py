@@ -7,6 +7,7 @@ misspelt verb are made from it.  A command builds the parser of its own verb alo
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -22,6 +23,20 @@ exit codes: 0 done, or already so; 1 failed; 2 wrong words; 3 status PATH: not r
 4 no such child; 69 no host is running; 75 try again; 77 not permitted; 78 bad configuration,
 or already running; 124 timed out; 130 interrupted
 """
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse makes one for each argument that is added, and each would import shutil (4 ms)."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_help_width())
+
+
+def _help_width() -> int:
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size().columns) - 2
+    except (OSError, ValueError):
+        return 78
 
 
 class Verb(NamedTuple):
@@ -57,17 +72,21 @@ def build(only: str | None = None) -> ArgumentParser:
         prog=PROGRAM,
         description="Erlang/OTP supervision for operating-system processes.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     _common(parser, run_dir=None, json=False)
     parser.add_argument("--version", action=_Version, help="say which version this is")
-    verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb")
+    # `prog` is given because argparse would format a usage line to find it (2 ms).
+    verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb", prog=PROGRAM)
     for name, verb in VERBS.items():
         if only in (None, name):
-            # "%" would be a format to argparse
             own = verbs.add_parser(
-                name, help=verb.does, description=_sentence(verb.does), allow_abbrev=False
+                name,
+                help=verb.does,
+                description=_sentence(verb.does),
+                formatter_class=_Formatter,
+                allow_abbrev=False,
             )
             # Given after the verb these replace what stood before it; left out, they do not.
             _common(own, run_dir=argparse.SUPPRESS, json=argparse.SUPPRESS)
@@ -126,17 +145,18 @@ def _sentence(text: str) -> str:
 # --- arguments ------------------------------------------------------------------------------
 
 
-def seconds(text: str) -> float:
+def _seconds(text: str) -> float:
     """`5s`, `250ms`, `2m`, or a bare number of seconds."""
     from supervisor_tree.config.units import parse_duration  # noqa: PLC0415
 
     try:
-        value = float(parse_duration(text))
+        number: float | str = float(text)
+    except ValueError:
+        number = text
+    try:
+        return parse_duration(number)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if value == float("inf"):
-        raise argparse.ArgumentTypeError("leave the option out to wait for ever")
-    return value
 
 
 def _count(text: str) -> int:
@@ -186,7 +206,7 @@ def _timeout(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=seconds,
+        type=_seconds,
         help="give up after this time (5s, 2m), with exit code 124; the order stands",
     )
 
@@ -239,7 +259,7 @@ def _shutdown(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=seconds,
+        type=_seconds,
         help="what has not stopped after this time is ended by SIGKILL",
     )
 

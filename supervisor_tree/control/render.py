@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from supervisor_tree.core.actions import TreeEnded, Why
+if TYPE_CHECKING:  # a command that draws rows must not pay for the core
+    from supervisor_tree.core.actions import TreeEnded
 
 __all__ = [
     "clean",
@@ -171,9 +172,9 @@ def event_line(event: Mapping[str, Any], *, colour: bool = False, clock: bool = 
 
 def why_ended(ended: TreeEnded) -> str:
     """What has brought a tree down, in a few words."""
-    if ended.why is Why.INTENSITY:
+    if ended.why == "intensity":
         return f"{clean(ended.cause or ended.path)} has been restarted too often"
-    if ended.why is Why.SIGNIFICANT:
+    if ended.why == "significant":
         return f"{clean(ended.cause or ended.path)} has ended, and was significant"
     return _failed_start(ended.reason.term)
 
