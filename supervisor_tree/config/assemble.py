@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 
 from supervisor_tree.config.build import Builder, Place, check_beside, child_path
 from supervisor_tree.config.document import READINGS, IncludedDocument
 from supervisor_tree.config.messages import closest
 from supervisor_tree.config.source import Path, Source, read
 from supervisor_tree.core.needs import find_cycle, needed_path
-from supervisor_tree.core.specs import ChildSpec, StartMode, Strategy, SupervisorSpec
+from supervisor_tree.core.specs import ChildSpec, Strategy, SupervisorSpec
 from supervisor_tree.errors import ConfigError, ConfigProblem
 
 __all__ = ["Assembly"]
@@ -56,15 +57,15 @@ class Assembly:
             self._attach(child)
 
     def check_needs(self) -> None:
-        """Needs must name a child, must not wait in vain, and must not run in a circle."""
+        """Needs must name a child, and children must not wait for each other."""
         for included in list(self._included.values()):
-            included.source.problems.extend(self._bad_needs(included.builder, [], []))
+            included.source.problems.extend(self._unknown_needs(included.builder))
         for included in list(self._included.values()):
             if included.source.problems:
                 self._leave_out(included)
         # A child that is not known may be the one that an unreadable file would have brought.
-        unknown = self.left_out if self._nameless else self.main.problems
-        self._bad_needs(self.builder, unknown, self.main.problems)
+        into = self.left_out if self._nameless else self.main.problems
+        into.extend(self._unknown_needs(self.builder))
         self._check_cycles()
 
     def _read(self, file: str) -> _Included | None:
@@ -141,48 +142,19 @@ class Assembly:
                 below.source.problems.append(below.source.problem(("under",), message))
                 self._leave_out(below)
 
-    def _bad_needs(
-        self, builder: Builder, unknown: list[ConfigProblem], vain: list[ConfigProblem]
-    ) -> list[ConfigProblem]:
-        """Notes needs of what is not there, and needs that can never be met; returns both."""
+    def _unknown_needs(self, builder: Builder) -> Iterator[ConfigProblem]:
         known = set(self._lost | self.builder.named)
         for included in self._included.values():
             known |= included.builder.named
         dynamic = tuple(f"{path}/" for path in _dynamic_paths(self.tree, "/"))
         for place in builder.places.values():
             for index, need in enumerate(place.spec.needs):
-                where: Path = (*place.path, "needs", index)
                 target = needed_path(place.parent, need)
                 if target not in known and not target.startswith(dynamic):
                     message = f"must name a sibling or a child's path; there is no {target}"
                     hint = closest(need.child, _names(known, place.parent))
-                    unknown.append(place.source.problem(where, message + hint))
-                elif late := self._starts_later(place, target):
-                    vain.append(place.source.problem(where, late))
-        return [*unknown, *vain]
-
-    def _starts_later(self, place: Place, target: str) -> str:
-        """In a sequential supervisor a child that waits for a later one waits for ever."""
-        spec, here = self.tree, "/"
-        own = child_path(place.parent, place.spec.id)
-        for mine, other in zip(_steps(own), _steps(target), strict=False):
-            if mine != other:
-                order = [child.id for child in spec.children]
-                sequential = spec.start is StartMode.SEQUENTIAL
-                if not sequential or mine not in order or other not in order:
-                    return ""
-                if order.index(mine) > order.index(other):
-                    return ""
-                return (
-                    f"can never be met: {child_path(here, other)} is started after "
-                    f"{child_path(here, mine)}; put it first, or use start: concurrent"
-                )
-            here = child_path(here, mine)
-            inner = next((child.supervisor for child in spec.children if child.id == mine), None)
-            if inner is None:
-                return ""
-            spec = inner
-        return ""
+                    where: Path = (*place.path, "needs", index)
+                    yield place.source.problem(where, message + hint)
 
     def _check_cycles(self) -> None:
         tree = self.tree
@@ -193,8 +165,7 @@ class Assembly:
                 return
             # An included child gives way, whatever the main file says stays.
             place = next((place for place in needy if place.source is not self.main), needy[0])
-            text = " needs ".join(cycle)
-            problem = place.source.problem((*place.path, "needs"), f"run in a circle: {text}")
+            problem = place.source.problem((*place.path, "needs"), self._cycle_text(cycle))
             if included := self._file_included(place.source):
                 included.source.problems.append(problem)
                 self._leave_out(included)
@@ -203,6 +174,19 @@ class Assembly:
             self.main.problems.append(problem)
             name = place.spec.id
             tree = _updated(tree, _steps(place.parent), partial(_freed, name=name))
+
+    def _cycle_text(self, cycle: list[str]) -> str:
+        first, *others = cycle
+        text = f"can never be met: {first} waits for {', which waits for '.join(others)}"
+        for waiting, awaited in pairwise(cycle):
+            place = self._place(waiting)
+            ordered = _steps(waiting)[:-1] == _steps(awaited)[:-1]
+            named = (
+                [] if place is None else [needed_path(place.parent, n) for n in place.spec.needs]
+            )
+            if ordered and awaited not in named:
+                return f"{text} ({waiting} stands after it under a sequential supervisor)"
+        return text
 
     def _place(self, path: str) -> Place | None:
         builders = [self.builder, *(each.builder for each in self._included.values())]

@@ -55,12 +55,15 @@ __all__ = [
     "DefaultsDocument",
     "Document",
     "HostDocument",
+    "HostLogsDocument",
+    "HttpDocument",
     "IncludedDocument",
     "LimitsDocument",
     "LogsDocument",
     "NeedDocument",
     "Part",
     "SupervisorDocument",
+    "TemplateDocument",
     "schema",
 ]
 

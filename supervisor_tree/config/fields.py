@@ -20,6 +20,7 @@ from supervisor_tree.config.units import parse_duration, parse_size, shown
 from supervisor_tree.core.specs import Shutdown
 
 __all__ = [
+    "ID_PATTERN",
     "AgentTarget",
     "ChildId",
     "ChildPath",
@@ -27,6 +28,7 @@ __all__ = [
     "EnvKey",
     "EnvValue",
     "Flag",
+    "Kind",
     "Listen",
     "ModuleName",
     "OsAccount",

@@ -15,12 +15,12 @@ from supervisor_tree.config.units import shown
 
 __all__ = ["closest", "one_of", "validate"]
 
-PartT = TypeVar("PartT", bound=Part)
+_PartT = TypeVar("_PartT", bound=Part)
 
 
 def validate(
-    model: type[PartT], data: Any, source: Source, path: Path, *, library: bool = False
-) -> PartT | None:
+    model: type[_PartT], data: Any, source: Source, path: Path, *, library: bool = False
+) -> _PartT | None:
     """`data`, which stands at `path`, as a model; else None, and the source has the problems."""
     try:
         return model.model_validate(data, context={"library": library})

@@ -32,12 +32,22 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from supervisor_tree.config.units import shown
 from supervisor_tree.errors import ConfigError, ConfigProblem
 
-__all__ = ["Path", "Reading", "Source", "from_plain_data", "key_text", "parse", "read"]
+__all__ = [
+    "MAX_DEPTH",
+    "Path",
+    "Reading",
+    "Source",
+    "from_plain_data",
+    "key_text",
+    "parse",
+    "read",
+]
 
 Path: TypeAlias = tuple[str | int, ...]
-Mark: TypeAlias = tuple[int, int]
+_Mark: TypeAlias = tuple[int, int]
 
 MAX_BYTES = 8_000_000
 MAX_DEPTH = 80
@@ -74,8 +84,8 @@ class Source:
     file: str
     data: Any = None
     problems: list[ConfigProblem] = field(default_factory=list)
-    marks: dict[Path, Mark] = field(default_factory=dict)
-    key_marks: dict[Path, Mark] = field(default_factory=dict)
+    marks: dict[Path, _Mark] = field(default_factory=dict)
+    key_marks: dict[Path, _Mark] = field(default_factory=dict)
     aliases: dict[Path, Path] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str, *, at_key: bool = False) -> ConfigProblem:
@@ -87,7 +97,7 @@ class Source:
         """The line of `path`, 0 for data that came from no file."""
         return self._mark(path, False)[0]
 
-    def _mark(self, path: Path, at_key: bool) -> Mark:
+    def _mark(self, path: Path, at_key: bool) -> _Mark:
         path = self._written_at(path)
         if at_key and path in self.key_marks:
             return self.key_marks[path]
@@ -114,7 +124,8 @@ def key_text(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            word = part if part.isprintable() and len(part) <= 80 else shown(part)
+            text += f".{word}" if text else word
     return text
 
 
@@ -162,7 +173,7 @@ def _refusal(file: str, line: int, column: int, message: str) -> ConfigError:
     return ConfigError([ConfigProblem(file, line, column, "", message)])
 
 
-def _place(content: bytes, offset: int) -> Mark:
+def _place(content: bytes, offset: int) -> _Mark:
     before = content[:offset]
     return before.count(b"\n") + 1, offset - (before.rfind(b"\n") + 1) + 1
 
@@ -340,5 +351,5 @@ def _typed(text: str) -> Any:
     return text
 
 
-def _mark_of(event: Any) -> Mark:
+def _mark_of(event: Any) -> _Mark:
     return event.start_mark.line + 1, event.start_mark.column + 1
