@@ -1,0 +1,1 @@
+"""What is supervised in the benchmarks: the same code as an agent and as a script."""
