@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +38,7 @@ _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 60.0
 _LENGTH_BYTES = 4
 
-Condition = Literal["ready", "stopped"]
+_Condition = Literal["ready", "stopped"]
 
 
 def run(  # noqa: PLR0913 - the settings of a host, all but one with a default
@@ -210,6 +210,8 @@ class RunningTree:
                 byte = self._lifeline.recv(1)
             except TimeoutError:
                 continue
+            except ConnectionResetError:  # it ended before it had read what we sent
+                byte = b""
             if not byte:
                 code = self._process.wait(_STOP_LIMIT_S)
                 raise OperationFailed(f"cannot start the tree: its root ended with status {code}")
@@ -291,12 +293,14 @@ class RunningTree:
         add_facts(rows)
         return rows
 
-    def wait_for(self, path: str, condition: Condition = "ready", *, timeout: float = 60.0) -> None:
+    def wait_for(
+        self, path: str, condition: _Condition = "ready", *, timeout: float = 60.0
+    ) -> None:
         """Return when `path` is ready, or stopped; TimedOut after `timeout` seconds."""
         arguments = {"path": path, "for": condition, "timeout": timeout}
         self._request("wait", arguments, timeout + 5.0)
 
-    def events(self, since: int = 0, *, timeout: float | None = None) -> Iterator[dict[str, Any]]:
+    def events(self, since: int = 0, *, timeout: float | None = None) -> Generator[dict[str, Any], None, None]:
         """Lifecycle events numbered above `since`: the past ones, then those to come.
 
         None is missing and none comes twice.  Ends with the tree; raises TimedOut when

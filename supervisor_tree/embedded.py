@@ -19,7 +19,8 @@ import msgpack
 
 from supervisor_tree.core.specs import supervisor_from_data
 from supervisor_tree.errors import SupervisorTreeError
-from supervisor_tree.host import Host, HostSettings
+from supervisor_tree.host import Host
+from supervisor_tree.runtime.settings import HostSettings
 
 __all__ = ["main"]
 

@@ -14,10 +14,8 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from setproctitle import setproctitle
@@ -29,7 +27,7 @@ from supervisor_tree.control.rows import nested
 from supervisor_tree.control.server import ControlServer
 from supervisor_tree.core.actions import Report, TreeEnded, Why
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
-from supervisor_tree.core.specs import Logs, SupervisorSpec
+from supervisor_tree.core.specs import SupervisorSpec
 from supervisor_tree.core.stimuli import BootRequested, ShutdownRequested, Stimulus
 from supervisor_tree.core.tree import Tree
 from supervisor_tree.errors import ConfigError, ConfigProblem
@@ -41,6 +39,7 @@ from supervisor_tree.runtime.lock import RunDirectoryLock
 from supervisor_tree.runtime.logs import LogStreams
 from supervisor_tree.runtime.notify import NotifySocket
 from supervisor_tree.runtime.reactor import Reactor
+from supervisor_tree.runtime.settings import HostSettings, prepare_directories
 from supervisor_tree.runtime.signals import SignalQueue
 from supervisor_tree.runtime.state import StateFile, find_leftovers
 from supervisor_tree.spawner.client import (
@@ -60,28 +59,6 @@ _LOGGER_PATIENCE_S = 5.0  # the tree starts without a logger rather than not at 
 _LAST_WORDS_S = 0.5  # for replies that are still on their way when the host ends
 _SPAWNER_END_S = 3.0  # it has nothing left to do by then; it promises 2 s even so
 _STATE_INTERVAL_S = 0.5
-_SOCKET_PATH_LIMIT = 107  # bytes, unix(7)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSettings:
-    """What a host must know besides its tree.
-
-    `sys_path` is searched for agents before the interpreter's own path.  `lifeline` is a
-    descriptor whose end of file stops the host (an embedding program's own life).
-    """
-
-    name: str
-    run_dir: Path
-    state_dir: Path
-    log_dir: Path
-    preload: tuple[str, ...] = ()
-    logs: Logs = field(default_factory=Logs)
-    env_file: str | None = None
-    config: str | None = None
-    sys_path: tuple[str, ...] = ()
-    console: bool = False
-    lifeline: int = -1
 
 
 def _nothing() -> None:
@@ -129,7 +106,7 @@ class Host:
         """
         self._on_listening = on_listening
         self._on_ready = on_ready
-        self._prepare_directories()
+        prepare_directories(self.settings, shared=self._has_foreign_users())
         lock = RunDirectoryLock(self.settings.run_dir)
         lock.acquire(
             name=self.settings.name,
@@ -152,23 +129,6 @@ class Host:
             problem = ConfigProblem(self.settings.config or "", 0, 0, "host.preload", self._refusal)
             raise ConfigError([problem])
         return self._exit_code
-
-    def _prepare_directories(self) -> None:
-        for directory in (self.settings.run_dir, self.settings.state_dir, self.settings.log_dir):
-            try:
-                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if not os.access(directory, os.W_OK | os.X_OK):
-                    raise PermissionError(13, "not writable")
-            except OSError as error:
-                raise _unusable(directory, error.strerror or str(error)) from None
-        longest = os.fsencode(self.settings.run_dir / "control.sock")
-        if len(longest) > _SOCKET_PATH_LIMIT:
-            raise _unusable(
-                self.settings.run_dir,
-                f"too long for a socket ({len(longest)} bytes with the socket's name, "
-                f"{_SOCKET_PATH_LIMIT} are allowed); choose a shorter one with --run-dir",
-            )
-        os.chmod(self.settings.run_dir, 0o711 if self._has_foreign_users() else 0o700)
 
     def _has_foreign_users(self) -> bool:
         return any(spec.user is not None for spec in specs_below(self.spec))
@@ -477,11 +437,6 @@ class Host:
 
     def _publish_host(self, name: EventName, pid: int | None = None) -> None:
         self.publish(LifecycleEvent(event=name, path="/", kind="host", pid=pid))
-
-
-def _unusable(directory: Path, why: str) -> ConfigError:
-    problem = ConfigProblem(str(directory), 0, 0, "", f"cannot use this directory: {why}")
-    return ConfigError([problem])
 
 
 def run(settings: HostSettings, tree: SupervisorSpec) -> int:

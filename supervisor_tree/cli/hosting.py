@@ -21,12 +21,13 @@ def run(options: Namespace) -> int:
     from supervisor_tree import host  # noqa: PLC0415
     from supervisor_tree.config import load  # noqa: PLC0415
     from supervisor_tree.config.directories import resolve_dirs  # noqa: PLC0415
+    from supervisor_tree.runtime.settings import HostSettings  # noqa: PLC0415
 
     config = load(options.config)
     for problem in config.problems:
         print(f"supervisor-tree: left out: {problem}", file=sys.stderr, flush=True)
     run_dir, state_dir, log_dir = resolve_dirs(config.host, options.run_dir)
-    settings = host.HostSettings(
+    settings = HostSettings(
         name=config.host.name,
         run_dir=Path(run_dir),
         state_dir=Path(state_dir),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -90,7 +91,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def row(tree: RunningTree, path: str) -> dict[str, object]:
+def row(tree: RunningTree, path: str) -> dict[str, Any]:
     return tree.status(path)[0]
 
 
@@ -145,7 +146,7 @@ def test_when_the_spawner_is_killed_no_child_ends_and_no_exit_is_lost(tmp_path: 
         assert sorted((e["path"], e["generation"]) for e in exits) == [("/agent", 1), ("/c0", 1)]
 
 
-def replayed(tree: RunningTree) -> list[dict[str, object]]:
+def replayed(tree: RunningTree) -> list[dict[str, Any]]:
     """The events up to now."""
     last = tree._request("snapshot", {}, 10)["seq"]
     events = tree.events(timeout=10)
@@ -180,7 +181,7 @@ def test_when_the_logger_is_killed_no_line_is_lost_and_no_agent_restarted(tmp_pa
     assert set(numbers) == set(range(1, max(numbers) + 1))
 
 
-def row_of_logger(tree: RunningTree) -> dict[str, object]:
+def row_of_logger(tree: RunningTree) -> dict[str, Any]:
     return next(
         entry
         for entry in tree._request("status", {"all": True}, 10)
