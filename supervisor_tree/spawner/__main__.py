@@ -16,7 +16,7 @@ from supervisor_tree.spawner import kernel
 from supervisor_tree.spawner.preload import Preload, StartsThreads, preload
 from supervisor_tree.spawner.protocol import HOST_SIGNALS, Channel
 from supervisor_tree.spawner.server import Config, Spawner
-from supervisor_tree.spawner.title import set_title
+from supervisor_tree.spawner.title import MarkSlot, set_title
 
 __all__ = ["main"]
 
@@ -29,10 +29,12 @@ def main() -> None:
     options = parser.parse_args()
     # What is meant for the host (Ctrl-C, a service manager's TERM) is the root's to handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, HOST_SIGNALS)
+    kernel.default_internal_signals()
     with contextlib.suppress(PermissionError):  # after a re-exec it has its session already
         os.setsid()
     _open_standard_descriptors()
-    sys.stdin = None  # type: ignore[assignment]  # each child makes its own
+    sys.stdin = None  # each child makes its own
+    slot = MarkSlot()
     set_title("spawner")
     kernel.become_subreaper()
     for fd in (options.fd, options.config_fd):
@@ -43,7 +45,7 @@ def main() -> None:
     sys.path[:0] = config.sys_path
     done = _preload(config, options.fd, options.config_fd)
     os.close(options.config_fd)
-    spawner = Spawner(config, Channel(socket.socket(fileno=options.fd)))
+    spawner = Spawner(config, Channel(socket.socket(fileno=options.fd)), slot)
     required = {name for name, must in config.modules if must}
     for name, reason in [*config.left_out, *done.left_out]:
         spawner.tell(["left_out", name, reason, name in required])

@@ -54,9 +54,9 @@ class SetupError(Exception):
 class Order:
     """All that one child has to know.
 
-    `environment` holds what the host owns, `mark` names the scope, `base` is what the host itself was started with.
-    Descriptors of the spawner: 0..2 of the child come from `stdio`; `lease` and `status` are
-    -1 where there is none.
+    `environment` holds what the host owns, `mark` names the scope, `base` is what the host
+    itself was started with.  Descriptors of the spawner: 0..2 of the child come from `stdio`;
+    `lease` and `status` are -1 where there is none.
     """
 
     path: str

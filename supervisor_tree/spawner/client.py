@@ -97,8 +97,7 @@ class _Record:
     spawner: SpawnerProcess | None
     pid: int = 0
     start_ticks: int = 0
-    asked: bool = False
-    orders: list[Frame] = field(default_factory=list)  # that came while nobody could obey
+    asked: set[str] = field(default_factory=set)  # stop, kill
 
 
 class SpawnerLauncher:
@@ -326,11 +325,10 @@ class SpawnerLauncher:
         record = self._records.get(key)
         if record is None:
             return
-        record.asked |= frame[0] in ("stop", "kill")
+        if frame[0] in ("stop", "kill"):
+            record.asked.add(frame[0])
         if record.spawner is None or record.spawner.lost:
-            if len(record.orders) < 64:
-                record.orders.append(frame)
-            return
+            return  # stop and kill are carried out later; other signals are for now or never
         record.spawner.channel.send(frame)
         self._watch_backlog(record.spawner)
 
@@ -362,9 +360,8 @@ class SpawnerLauncher:
             self._refuse(launch, "environment", f"cannot be sent to the spawner: {error}")
             return
         record.spawner = self._current
-        for order in record.orders:
-            self._current.channel.send(order)
-        record.orders.clear()
+        for verb in sorted(record.asked, reverse=True):
+            self._current.channel.send([verb, *key])
         self._watch_backlog(self._current)
 
     def _pack(self, spec: ChildSpec) -> bytes:
@@ -449,11 +446,10 @@ class SpawnerLauncher:
             return
         life = Life(launch.path, launch.generation, record.pid, pidfd, record.start_ticks)
         life.obey(launch.spec)
-        life.asked = record.asked
         self._warden.watch(life)
-        orders, record.orders = record.orders, []
-        for order in orders:
-            self._obey_here(order)
+        # Perhaps for the second time: the spawner cannot be asked what it had read.
+        for verb in sorted(record.asked, reverse=True):
+            self._obey_here([verb, launch.path, launch.generation])
 
     def _begin_anew(self, keys: set[Key]) -> None:
         """Launches without an answer: end what may have come of each, then give it again."""

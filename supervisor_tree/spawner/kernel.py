@@ -23,6 +23,7 @@ __all__ = [
     "become_subreaper",
     "boot_time_ticks",
     "close_from",
+    "default_internal_signals",
     "is_ended",
     "peek_ended",
     "reap",
@@ -41,6 +42,7 @@ _FD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # SFD_* and TFD_* are the same bits
 _SIGSET_BYTES = 128  # sizeof(sigset_t) of glibc and musl
 # waitid as a bare system call takes a fifth argument, struct rusage *, on every port.
 _SYS_WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95, "loongarch64": 95}
+_SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "loongarch64": 134}
 _SYS_CLOSE_RANGE = 436  # one number on all ports
 _RUSAGE = struct.Struct("@18l")  # two struct timeval and fourteen longs: see getrusage(2)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -71,6 +73,17 @@ def close_from(first: int) -> None:
                 os.closerange(int(name), int(name) + 1)
 
 
+def default_internal_signals() -> None:
+    """Give back the C library's own two signals, which glibc's posix_spawn sets to ignored.
+
+    sigaction(3) refuses to touch them, so it takes the bare system call.
+    """
+    number = _SYS_RT_SIGACTION.get(platform.machine())
+    if number is not None:
+        for internal in (32, 33):
+            _libc.syscall(number, internal, bytes(32), None, 8)
+
+
 def sigchld_fd() -> int:
     """Block SIGCHLD and return a descriptor that is readable while one is pending."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -89,11 +102,8 @@ class Timer:
         """Be readable from `deadline` on; None: never."""
         if deadline == self._set_for:
             return
-        seconds, nanoseconds = 0, 0
-        if deadline is not None:
-            seconds, fraction = divmod(max(deadline, 1e-9), 1.0)
-            nanoseconds = int(fraction * 1e9)
-        spec = struct.pack("@4l", 0, 0, int(seconds), nanoseconds)
+        nanoseconds = 0 if deadline is None else max(1, int(deadline * 1e9))
+        spec = struct.pack("@4l", 0, 0, *divmod(nanoseconds, 1_000_000_000))
         _checked(_libc.timerfd_settime(self.fd, 1, spec, None))  # 1: TFD_TIMER_ABSTIME
         self._set_for = deadline
 

@@ -15,6 +15,7 @@ Nothing here blocks.  Both the spawner and, for children whose spawner died, the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -401,7 +402,7 @@ class Warden:
             if life.deadline is None or now < life.deadline:
                 return
             life.phase = Phase.KILLING
-        self._kill_all(life, orphans)
+        self._kill_all(life)
         life.deadline = now + KILL_AGAIN_S
         if life.give_up_at is None:
             life.give_up_at = now + GIVE_UP_S
@@ -421,9 +422,9 @@ class Warden:
                 kernel.send_signal(member.pidfd, signal.SIGTERM)
                 kernel.send_signal(member.pidfd, signal.SIGCONT)
 
-    def _kill_all(self, life: Life, orphans: Iterable[int]) -> None:
+    def _kill_all(self, life: Life) -> None:
         """SIGKILL to all; they are stopped first, so that none forks behind our back."""
-        if life.led and not life.members:
+        if not life.members:
             _kill_group(life)
             return
         if life.led:
@@ -431,7 +432,7 @@ class Warden:
         for _ in range(_FREEZE_ROUNDS):
             for member in life.members.values():
                 kernel.send_signal(member.pidfd, signal.SIGSTOP)
-            if not self._look(life, orphans):
+            if not self._look(life, self._sort_children().get(life, ())):
                 break
         if life.led:
             _kill_group(life)
@@ -475,10 +476,9 @@ class Warden:
 
 def _kill_group(life: Life) -> None:
     """SIGKILL to the leader's group in one stroke; the leader is unreaped, so it is its own."""
-    try:
+    # It may not have made its session yet, or the group be empty.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(life.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # it has not made its session yet, or the group is empty
     kernel.send_signal(life.pidfd, signal.SIGKILL)
 
 

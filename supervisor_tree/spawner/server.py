@@ -6,6 +6,7 @@ wants so or has died.  Then every scope is ended, and when the last is empty, so
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import resource
@@ -108,13 +109,13 @@ class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
 class Spawner:
     """All of the spawner after its preload."""
 
-    def __init__(self, config: Config, channel: Channel) -> None:
+    def __init__(self, config: Config, channel: Channel, slot: MarkSlot) -> None:
         self._config = config
         self._channel = channel
         self._poller = select.epoll()
         self._warden = Warden(config.instance, self._poller)
         self._sigchld = kernel.sigchld_fd()
-        self._slot = MarkSlot()
+        self._slot = slot
         self._base = take_base_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._nofile = raise_nofile()
@@ -383,15 +384,11 @@ def raise_nofile() -> tuple[int, int]:
 
 
 def _drain(fd: int) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):
         os.read(fd, 4096)
-    except BlockingIOError:
-        pass
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass

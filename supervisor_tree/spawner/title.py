@@ -22,7 +22,6 @@ __all__ = ["PADDING_KEY", "MarkSlot", "reserve_slot", "set_title"]
 PADDING_KEY = "SUPERVISOR_TREE_PADDING"
 _TITLE_BYTES = 512
 _MARK_BYTES = 1024
-_BLANK = b"-"
 
 
 def reserve_slot(environment: dict[str, str]) -> dict[str, str]:
@@ -30,12 +29,15 @@ def reserve_slot(environment: dict[str, str]) -> dict[str, str]:
     kept = {key: value for key, value in environment.items() if key not in (MARK_KEY, PADDING_KEY)}
     return kept | {
         PADDING_KEY: "-" * _TITLE_BYTES,
-        MARK_KEY: _BLANK.decode() * _MARK_BYTES,
+        MARK_KEY: "-" * _MARK_BYTES,
     }
 
 
 class MarkSlot:
-    """The place of the mark in this process's own memory; without one, marks are not shown."""
+    """The place of the mark in this process's own memory; without one, marks are not shown.
+
+    Find it before the first title is set, which blanks all of that memory.
+    """
 
     def __init__(self) -> None:
         self._address = 0
@@ -49,19 +51,21 @@ class MarkSlot:
         key = b"\0" + MARK_KEY.encode() + b"="
         at = memory.rfind(key)
         if at >= 0:
-            self._address = begin + at + len(key)
-            self._room = len(memory) - at - len(key)
+            self._address = begin + at + 1
+            self._room = len(memory) - at - 1
 
     def write(self, mark: str) -> None:
         """Show this mark from now on; it is what children are forked with."""
-        raw = os.fsencode(mark)[: self._room - 1]
-        if self._room > 0:
-            ctypes.memmove(self._address, raw + b"\0", len(raw) + 1)
+        self._show(f"{MARK_KEY}={mark}")
 
     def clear(self) -> None:
         """Show none."""
+        self._show("-")
+
+    def _show(self, entry: str) -> None:
         if self._room > 0:
-            ctypes.memmove(self._address, _BLANK + b"\0", 2)
+            raw = os.fsencode(entry)[: self._room - 1] + b"\0"
+            ctypes.memmove(self._address, raw, len(raw))
 
 
 def set_title(text: str) -> None:

@@ -1,0 +1,69 @@
+"""Plain agents for the spawner's tests; loaded by the children, not by pytest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from typing import Any
+
+
+def tell_descriptors(_ctx: Any) -> None:
+    # The agent's runtime has opened two since: its watch on the lease, its stop event.
+    seen = [fd for fd in os.listdir("/proc/self/fd") if int(fd) <= 3]
+    others = [
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if int(fd) > 3 and os.path.lexists(f"/proc/self/fd/{fd}")
+    ]
+    lease = "pipe" if stat.S_ISFIFO(os.fstat(3).st_mode) else "?"
+    own = {os.readlink("/proc/self/fd/3"), "anon_inode:[eventfd]"}
+    strange = [name for name in others if name not in own]
+    print(*sorted(seen), f"lease={lease}", *strange)
+
+
+def tell_environment(_ctx: Any) -> None:
+    environment = os.environ
+    print(
+        environment.get("TOLD"),
+        environment.get("SUPERVISOR_TREE_PATH"),
+        f"file:{environment.get('FROM_FILE', 'no')}",
+    )
+
+
+def tell_user(_ctx: Any) -> None:
+    leased = stat.S_ISFIFO(os.fstat(3).st_mode)
+    print(os.getuid(), "leased" if leased else "lost")
+
+
+def wait(ctx: Any) -> None:
+    print("waiting")
+    ctx.stopping.wait()
+
+
+def finish() -> None:
+    pass
+
+
+def fail() -> None:
+    raise ValueError("as it should")
+
+
+def leave() -> None:
+    sys.exit(5)
+
+
+def die() -> None:
+    signal.raise_signal(signal.SIGSEGV)
+
+
+def leave_a_daemon(ctx: Any) -> None:
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        print(os.getpid(), flush=True)
+        signal.pause()
+    os.wait()
+    ctx.stopping.wait()
