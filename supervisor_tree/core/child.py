@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor_tree.core.exits import ExitReason, Term
 from supervisor_tree.core.intensity import RestartWindow
-from supervisor_tree.core.specs import ChildSpec, Kind, Strategy
+from supervisor_tree.core.specs import ChildSpec, Kind, Strategy, SupervisorSpec
 from supervisor_tree.core.stimuli import TimerKey
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Child:
     born: int = 0  # generation of the last life that became ready
     pid: int | None = None
     inner: Supervisor | None = None  # the nested supervisor, while it is there
+    unopened: SupervisorSpec | None = None  # a nested supervisor whose start the shell looks at
     exit: ExitReason | None = None  # has come in, but its turn in the mailbox has not
     starter: Work | None = None  # the work that waits for its start
     stopper: Work | None = None  # the work that waits for its end

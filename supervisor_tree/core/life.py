@@ -90,8 +90,9 @@ def begin_start(sup: Supervisor, child: Child, work: Work, now: float) -> None:
     tree.publish(EventName.CHILD_STARTING, child)
     if spec.supervisor is not None:
         if not tree.gated:
-            tree.open(child)
+            tree.open(child, spec.supervisor)
             return
+        child.unopened = spec.supervisor
     elif spec.start_timeout is not None:
         set_timer(sup, child, _START, now + spec.start_timeout)
     tree.emit(StartChild(child.path, child.generation, spec, child.args))
@@ -108,7 +109,7 @@ def stop(sup: Supervisor, child: Child, now: float, reason: ExitReason = SHUTDOW
     sup.tree.publish(EventName.CHILD_STOPPING, child)
     if child.inner is not None:
         child.inner.parent_stop(reason)
-    elif child.spec.supervisor is None:
+    elif child.unopened is None:
         sup.tree.emit(SignalChild(child.path, child.generation, StopSignal.STOP))
     if shutdown != "infinity":
         set_timer(sup, child, _SHUTDOWN, now + float(shutdown))
@@ -138,7 +139,7 @@ def cancel_timer(sup: Supervisor, child: Child) -> None:
 def _signal_kill(sup: Supervisor, child: Child) -> None:
     if child.inner is not None:
         child.inner.kill_all()
-    elif child.spec.supervisor is None:
+    elif child.unopened is None:
         sup.tree.emit(SignalChild(child.path, child.generation, StopSignal.KILL))
 
 
@@ -152,8 +153,9 @@ def _ignore(sup: Supervisor, child: Child, stimulus: Any, now: float) -> None:
 def _starting_spawned(sup: Supervisor, child: Child, stimulus: ChildSpawned, now: float) -> None:
     if child.pid is not None or child.inner is not None:
         return
-    if child.spec.supervisor is not None:
-        sup.tree.open(child)
+    if child.unopened is not None:
+        nested, child.unopened = child.unopened, None
+        sup.tree.open(child, nested)
         return
     child.pid = stimulus.pid
     sup.tree.publish(EventName.CHILD_STARTED, child)
@@ -166,7 +168,7 @@ def _late_spawned(sup: Supervisor, child: Child, stimulus: ChildSpawned, now: fl
     """The order to end it may have overtaken its birth: say it again."""
     if child.pid is not None or child.inner is not None:
         return
-    if child.spec.supervisor is not None:
+    if child.unopened is not None:
         _stop_over(sup, child, SHUTDOWN)
         return
     child.pid = stimulus.pid
@@ -316,7 +318,7 @@ def _take_starter(sup: Supervisor, child: Child) -> Work | None:
 
 def _life_over(sup: Supervisor, child: Child) -> None:
     cancel_timer(sup, child)
-    child.pid = child.inner = None
+    child.pid = child.inner = child.unopened = None
     child.ready = False
 
 

@@ -211,40 +211,49 @@ class Supervisor:
 
     def _start_next(self, lane: Lane, work: Work) -> None:
         child = work.starts[0]
+        if self._is_passed_over(work, child):
+            work.starts.popleft()
+            if child.state is ChildState.STOPPED:
+                child.wanted = False
+            self.settled(work)
+        elif self._waits(lane, child):
+            if child.state is not ChildState.STOPPED:
+                self.tree.move(child, ChildState.STOPPED, f"waiting for {child.waiting_for}")
+            lane.work = None
+            lane.deferred.append(work)
+            self.settled(work)
+        else:
+            work.starts.popleft()
+            life.begin_start(self, child, work, self.tree.now)
+
+    def _is_passed_over(self, work: Work, child: Child) -> bool:
+        """It is up already, is held, waits for a restart of its own, or is gone."""
         by_rule = work.purpose in (Purpose.BOOT, Purpose.RESTART)
-        if (
+        return (
             child.state not in _STARTABLE
             or (work.purpose is Purpose.BOOT and child.state is ChildState.BACKOFF)
             or (by_rule and self.tree.is_held(child))
             or self.children.get(child.id) is not child
-        ):
-            work.starts.popleft()
-            if by_rule and child.state is ChildState.STOPPED:
-                child.wanted = False
-            self.settled(work)
-            return
+        )
+
+    def _waits(self, lane: Lane, child: Child) -> bool:
+        """Whether something that the child needs is missing; if so the lane is told of it."""
         missing = first_missing(self.tree, child)
-        if missing is not None:
-            path, need = missing
-            child.waiting_for = f"{need.child} {need.condition.value}"
-            self.tree.watch(path, lane)
-            lane.work = None
-            lane.deferred.append(work)
-            self.settled(work)
-            return
-        work.starts.popleft()
-        life.begin_start(self, child, work, self.tree.now)
+        if missing is None:
+            return False
+        path, need = missing
+        child.waiting_for = f"{need.child} {need.condition.value}"
+        self.tree.watch(path, lane)
+        return True
 
     def _resume(self, lane: Lane) -> bool:
         """Take up a work that waited for what a child needs, if that is there now."""
         for work in lane.deferred:
             child = work.starts[0]
-            missing = first_missing(self.tree, child)
-            if missing is None or child.state is not ChildState.STOPPED:
+            if self._is_passed_over(work, child) or not self._waits(lane, child):
                 lane.deferred.remove(work)
                 lane.work = work
                 return True
-            self.tree.watch(missing[0], lane)
         return False
 
     def forget_deferred(self, child: Child) -> None:

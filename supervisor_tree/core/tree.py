@@ -197,10 +197,8 @@ class Tree:
             lane.queued = True
             self._lanes.append(lane)
 
-    def open(self, child: Child) -> None:
+    def open(self, child: Child, spec: SupervisorSpec) -> None:
         """A nested supervisor begins its life."""
-        assert child.spec.supervisor is not None, child
-        spec = child.spec.supervisor
         child.inner = Supervisor(self, child.path, child.generation, spec, child)
         self.publish(EventName.CHILD_STARTED, child)
         self._open(child.inner)
@@ -228,7 +226,7 @@ class Tree:
     def remember_spec(self, sup: Supervisor, spec: SupervisorSpec) -> None:
         """Later lives of an upgraded supervisor begin with its new specification."""
         record = sup.record
-        while record is not None:
+        while record is not None and record.spec.supervisor is not None:
             old, new = record.spec, replace(record.spec, supervisor=spec)
             record.spec = new
             owner = record.owner

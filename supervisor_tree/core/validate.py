@@ -38,7 +38,7 @@ def validate(tree: Tree) -> None:
 
 
 def _validate_child(tree: Tree, child: Child) -> None:
-    story = (child, list(child.story))
+    story = (repr(child), list(child.story), child.lane.work, list(child.lane.mailbox))
     nested = tree.supervisors.get(child.path)
     assert nested is child.inner, story
     if child.state not in ALIVE:
@@ -66,7 +66,10 @@ def _validate_way_out(child: Child, story: object) -> None:
     if state is ChildState.STOPPING and child.spec.shutdown_or_default != "infinity":
         assert child.timer is not None, story
     if state is ChildState.BACKOFF and child.timer is None:
-        assert any(isinstance(m, Retry) and m.id == child.id for m in child.lane.mailbox), story
+        work = child.lane.work
+        at_hand = work is not None and child in work.starts
+        due = any(isinstance(m, Retry) and m.id == child.id for m in child.lane.mailbox)
+        assert at_hand or due, story
 
 
 def _validate_lane(sup: Supervisor, lane: Lane) -> None:
