@@ -300,7 +300,9 @@ class RunningTree:
         arguments = {"path": path, "for": condition, "timeout": timeout}
         self._request("wait", arguments, timeout + 5.0)
 
-    def events(self, since: int = 0, *, timeout: float | None = None) -> Generator[dict[str, Any], None, None]:
+    def events(
+        self, since: int = 0, *, timeout: float | None = None
+    ) -> Generator[dict[str, Any], None, None]:
         """Lifecycle events numbered above `since`: the past ones, then those to come.
 
         None is missing and none comes twice.  Ends with the tree; raises TimedOut when

@@ -299,6 +299,8 @@ class Host:
                     self.begin_shutdown(timeout_s=0.0)
                 case signal.SIGUSR1:
                     self.streams.reopen()
+                case signal.SIGHUP if self._console is not None and self._console.hung_up:
+                    self.begin_shutdown()  # the terminal we were started on was closed
                 case _:
                     self.say(f"{number.name} is not used by this version; nothing was done")
 

@@ -25,12 +25,20 @@ class Console:
         self._dropped = 0
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
+        self._is_terminal = os.isatty(fd)
         self._broken = False
 
     @property
     def waiting(self) -> bool:
         """True while lines are queued; call `flush` again soon."""
         return bool(self._lines)
+
+    @property
+    def hung_up(self) -> bool:
+        """True when this was a terminal and nobody is at it any more (POLLHUP, tty(4))."""
+        return self._is_terminal and any(
+            event & (select.POLLHUP | select.POLLERR) for _, event in self._poll.poll(0)
+        )
 
     def write(self, line: str) -> None:
         """Queue one line and write what can be written now."""
