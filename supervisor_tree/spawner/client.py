@@ -13,14 +13,12 @@ and live on; a new spawner makes the next ones.  Nothing is lost on the way:
 from __future__ import annotations
 
 import os
-import pickle
 import select
 import signal
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from supervisor_tree.core.specs import ChildSpec
 from supervisor_tree.runtime.launcher import (
     Exited,
     Launch,
@@ -31,8 +29,16 @@ from supervisor_tree.runtime.launcher import (
 )
 from supervisor_tree.spawner import kernel, procfs
 from supervisor_tree.spawner.birth import Recipe, SpawnerProcess
-from supervisor_tree.spawner.protocol import Frame, ProtocolError, to_notice
-from supervisor_tree.spawner.scope import Key, Life, Warden, read_mark
+from supervisor_tree.spawner.lives import Key, Life, read_mark
+from supervisor_tree.spawner.protocol import Frame, ProtocolError, SpecPacker, to_notice
+from supervisor_tree.spawner.remarks import (
+    ModuleLeftOut,
+    Preloaded,
+    Remark,
+    SpawnerLost,
+    SpawnerStarted,
+)
+from supervisor_tree.spawner.scope import Warden
 
 __all__ = [
     "ModuleLeftOut",
@@ -46,47 +52,6 @@ __all__ = [
 _TIDY_S = 1.0  # how often orphans of adopted lives are looked after
 _AGAIN_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # delays between spawners that do not live long
 _LONG_S = 10.0
-_PACKED_SPECS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnerStarted:
-    """A spawner process exists; it may still be preloading."""
-
-    pid: int
-    start_ticks: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnerLost:
-    """A spawner has died; its children live on under the root."""
-
-    pid: int
-    adopted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Preloaded:
-    """A spawner is ready to fork at once."""
-
-    pid: int
-    modules: tuple[str, ...]
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleLeftOut:
-    """A module is not preloaded, so every child imports it itself.
-
-    `required`: it was asked for by name (`host.preload`).
-    """
-
-    module: str
-    reason: str
-    required: bool
-
-
-Remark = SpawnerStarted | SpawnerLost | Preloaded | ModuleLeftOut
 
 
 @dataclass(slots=True)
@@ -118,7 +83,7 @@ class SpawnerLauncher:
         self._short_lives = 0
         self._respawn_at: float | None = None
         self._tidy_at: float | None = None
-        self._packed: dict[int, tuple[ChildSpec, bytes]] = {}
+        self._packer = SpecPacker()
         self._notices: list[LauncherNotice] = []
         self._remarks: list[Remark] = []
         self._unadopted: list[_Record] = []
@@ -253,7 +218,8 @@ class SpawnerLauncher:
         deadline = time.monotonic() + timeout
         pids = [spawner.pid for spawner in self._spawners]
         pids += [life.pid for life in self._warden.lives.values() if life.pid]
-        return all([kernel.wait_ended(pid, deadline) for pid in pids])
+        ended = [kernel.wait_ended(pid, deadline) for pid in pids]  # all are waited for
+        return all(ended)
 
     # --- events ------------------------------------------------------------------------------
 
@@ -352,7 +318,7 @@ class SpawnerLauncher:
         launch = record.launch
         frame = ["launch", launch.path, launch.generation]
         try:
-            frame += [self._pack(launch.spec), launch.args, dict(launch.environment)]
+            frame += [self._packer.pack(launch.spec), launch.args, dict(launch.environment)]
             frame.append(launch.path not in self._uncaptured)
             self._current.channel.send(frame)
         except (TypeError, ValueError, OverflowError, AttributeError, ProtocolError) as error:
@@ -363,19 +329,6 @@ class SpawnerLauncher:
         for verb in sorted(record.asked, reverse=True):
             self._current.channel.send([verb, *key])
         self._watch_backlog(self._current)
-
-    def _pack(self, spec: ChildSpec) -> bytes:
-        """A specification is packed once, not at each start."""
-        found = self._packed.get(id(spec))
-        if found is None or found[0] is not spec:
-            if len(self._packed) >= _PACKED_SPECS:
-                self._packed.clear()
-            try:
-                packed = pickle.dumps(spec)
-            except pickle.PicklingError as error:
-                raise TypeError(str(error)) from error
-            found = self._packed[id(spec)] = (spec, packed)
-        return found[1]
 
     def _refuse(self, launch: Launch, stage: str, message: str) -> None:
         failed = LaunchFailed(

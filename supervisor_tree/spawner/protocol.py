@@ -29,6 +29,7 @@ from typing import Any
 
 import msgpack
 
+from supervisor_tree.core.specs import ChildSpec, spec_from_data, to_data
 from supervisor_tree.runtime.launcher import (
     Exited,
     LauncherNotice,
@@ -44,6 +45,8 @@ __all__ = [
     "Channel",
     "Frame",
     "ProtocolError",
+    "SpecPacker",
+    "SpecUnpacker",
     "from_notice",
     "to_notice",
 ]
@@ -66,6 +69,7 @@ HOST_SIGNALS = frozenset(
 )
 _LENGTH = struct.Struct("!I")
 _READ_BYTES = 1 << 18
+_KEPT_SPECS = 4096
 _FDS_PER_READ = 253  # SCM_MAX_FD
 
 
@@ -201,6 +205,38 @@ class Channel:
             begin = end
         del self._in[:begin]
         return frames
+
+
+class SpecPacker:
+    """Packs a specification once, not at each start."""
+
+    def __init__(self) -> None:
+        self._packed: dict[int, tuple[ChildSpec, bytes]] = {}
+
+    def pack(self, spec: ChildSpec) -> bytes:
+        """Raises TypeError for what is no plain data."""
+        found = self._packed.get(id(spec))
+        if found is None or found[0] is not spec:
+            if len(self._packed) >= _KEPT_SPECS:
+                self._packed.clear()
+            found = self._packed[id(spec)] = (spec, msgpack.packb(to_data(spec)))
+        return found[1]
+
+
+class SpecUnpacker:
+    """The opposite, at the other end."""
+
+    def __init__(self) -> None:
+        self._specs: dict[bytes, ChildSpec] = {}
+
+    def unpack(self, packed: bytes) -> ChildSpec:
+        """The specification; the same object for the same bytes."""
+        spec = self._specs.get(packed)
+        if spec is None:
+            if len(self._specs) >= _KEPT_SPECS:
+                self._specs.clear()
+            spec = self._specs[packed] = spec_from_data(msgpack.unpackb(packed))
+        return spec
 
 
 def from_notice(notice: LauncherNotice) -> Frame:

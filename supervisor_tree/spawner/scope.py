@@ -20,102 +20,18 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import Enum, auto
 
-from supervisor_tree.core.specs import ChildSpec
 from supervisor_tree.runtime.launcher import Exited, LauncherNotice, LaunchFailed, Leaked, Rusage
 from supervisor_tree.spawner import kernel, procfs
+from supervisor_tree.spawner.lives import Key, Life, Member, Phase, read_mark
 
-__all__ = ["Key", "Life", "Phase", "Warden", "mark_of", "read_mark"]
-
-Key = tuple[str, int]  # path, generation
+__all__ = ["Warden"]
 
 KILL_AGAIN_S = 0.05  # between two looks at a scope that was killed
 GIVE_UP_S = 5.0  # a process that SIGKILL has not ended by then hangs in the kernel
 STRAY_GRACE_S = 2.0  # for processes of a scope that turn up after its end
 BLIND_S = 0.2  # until another look when descriptors have run out
 _FREEZE_ROUNDS = 16
-
-
-class Phase(Enum):
-    """Where a life is on its way down."""
-
-    RUNNING = auto()
-    ENDING = auto()  # leftovers have had SIGTERM
-    KILLING = auto()  # SIGKILL to all, until none is left
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """A process of a scope besides the leader."""
-
-    pid: int
-    pidfd: int
-    session: int
-    command: str
-    told: bool = False  # has had SIGTERM
-
-
-@dataclass(slots=True, eq=False)
-class Life:
-    """One leader and its scope.
-
-    `grace` is how long leftovers may take after SIGTERM: 0 not at all, None for ever.
-    `pid` is 0 for leftovers of a leader that is already forgotten.  A `silent` life ends
-    without notices.  `on_leader_ended` and `on_gone` are told before and after the rest.
-    """
-
-    path: str
-    generation: int
-    pid: int
-    pidfd: int
-    start_ticks: int
-    stop_signal: int = signal.SIGTERM
-    grace: float | None = 5.0
-    silent: bool = False
-    asked: bool = False
-    failure: tuple[str, str] | None = None
-    on_leader_ended: Callable[[], None] | None = None
-    on_gone: Callable[[], None] | None = None
-    phase: Phase = Phase.RUNNING
-    deadline: float | None = None
-    give_up_at: float | None = None
-    ended: kernel.Ended | None = None
-    members: dict[int, Member] = field(default_factory=dict)
-    escaped: dict[int, str] = field(default_factory=dict)
-    blind: bool = False  # a process could not be looked at, for want of descriptors
-
-    @property
-    def key(self) -> Key:
-        """What names it for the root."""
-        return self.path, self.generation
-
-    @property
-    def led(self) -> bool:
-        """The leader lives."""
-        return self.pid != 0 and self.ended is None
-
-    def obey(self, spec: ChildSpec) -> None:
-        """Take stop signal and grace from a child's specification."""
-        self.stop_signal = signal.Signals[spec.stop_signal]
-        shutdown = spec.shutdown_or_default
-        self.grace = {"brutal_kill": 0.0, "infinity": None}.get(str(shutdown), 0.0)
-        if isinstance(shutdown, int | float):
-            self.grace = float(shutdown)
-
-
-def mark_of(instance: str, path: str, generation: int) -> str:
-    """The mark that all processes of a scope bear in their environment."""
-    return f"{instance}:{path}:{generation}"
-
-
-def read_mark(instance: str, mark: str | None) -> Key | None:
-    """Path and generation, if it is a mark of this host instance."""
-    if mark is None or not mark.startswith(f"{instance}:"):
-        return None
-    path, _, generation = mark[len(instance) + 1 :].rpartition(":")
-    return (path, int(generation)) if path and generation.isdecimal() else None
 
 
 class Warden:

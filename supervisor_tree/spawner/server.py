@@ -8,34 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import resource
 import select
-import signal
-import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
-import multiprocess.context
-import multiprocess.popen_fork
-import multiprocess.process
 
-from supervisor_tree.core.specs import ChildSpec
 from supervisor_tree.runtime.launcher import LaunchFailed, Spawned
-from supervisor_tree.spawner import child, kernel, procfs
-from supervisor_tree.spawner.protocol import Channel, Frame, from_notice
-from supervisor_tree.spawner.scope import Life, Warden, mark_of
+from supervisor_tree.spawner import child, kernel
+from supervisor_tree.spawner.forking import STATUS_BYTES, Birth, give_birth
+from supervisor_tree.spawner.lives import Life, mark_of, terms_of
+from supervisor_tree.spawner.protocol import Channel, Frame, SpecUnpacker, from_notice
+from supervisor_tree.spawner.scope import Warden
 from supervisor_tree.spawner.title import MarkSlot
 
 __all__ = ["Config", "Spawner"]
 
 END_GRACE_S = 1.0  # SIGTERM to SIGKILL once the root is gone
 END_LIMIT_S = 1.9  # all is gone within 2 s of the root's death, or is beyond our power
-_STATUS_BYTES = 4096  # PIPE_BUF: a message up to this size is written in one piece
-_CANNOT = 127  # as a shell exits when it cannot execute
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,51 +53,6 @@ class Config:
         os.pwrite(fd, data, 0)
 
 
-class _Fork(multiprocess.popen_fork.Popen):  # type: ignore[misc]
-    """multiprocess's fork without its pipes; only the Warden waits."""
-
-    def __init__(self, process: _Child) -> None:
-        self.returncode = None
-        self.finalizer = None
-        self.sentinel = -1
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = _CANNOT
-            try:
-                code = process._bootstrap(parent_sentinel=process.lease)
-            finally:
-                os._exit(code)
-
-    def poll(self, flag: int = 0) -> int | None:
-        return None
-
-
-class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
-    """A child as multiprocess knows it: the user's code sees its name and its parent's death."""
-
-    _Popen = staticmethod(_Fork)
-
-    def __init__(self, name: str, main: Callable[[], int], lease: int) -> None:
-        super().__init__(name=name)
-        self._main = main
-        self.lease = lease
-
-    def run(self) -> None:
-        code = _CANNOT
-        try:
-            code = self._main()
-        finally:
-            # Not by way of _bootstrap's end, which waits for threads without limit.
-            _flush()
-            os._exit(code)
-
-    def launch(self) -> int:
-        """Fork; the pid."""
-        self.start()
-        multiprocess.process._children.discard(self)
-        return int(self.pid)
-
-
 class Spawner:
     """All of the spawner after its preload."""
 
@@ -119,8 +66,8 @@ class Spawner:
         self._base = take_base_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._nofile = raise_nofile()
-        self._unready: dict[int, _Birth] = {}  # by status pipe
-        self._specs: dict[bytes, ChildSpec] = {}
+        self._unready: dict[int, Birth] = {}  # by status pipe
+        self._specs = SpecUnpacker()
         self._retiring = False
         self._end_at: float | None = None
         self._wants_write = False
@@ -197,19 +144,17 @@ class Spawner:
                 case ["retire"]:
                     self._retiring = True
 
-    def _launch(
-        self,
-        path: str,
-        generation: int,
-        packed: bytes,
-        args: Any,
-        environment: Mapping[str, str],
-        capture: bool,
-    ) -> None:
+    def _launch(self, path: str, generation: int, packed: bytes, *rest: Any) -> None:
+        args, environment, capture = rest
         if (path, generation) in self._warden.lives:
-            self._refuse(path, generation, "fork", "this life runs already")
+            self._refuse(path, generation, "this life runs already")
             return
-        spec = self._spec(packed)
+        try:
+            spec = self._specs.unpack(packed)
+            terms_of(spec)
+        except (ValueError, TypeError) as error:
+            self._refuse(path, generation, f"cannot use its specification: {error}")
+            return
         order = child.Order(
             path=path,
             generation=generation,
@@ -225,9 +170,9 @@ class Spawner:
         if spec.env_file:
             import dotenv  # noqa: F401, PLC0415 - before the fork, for all later ones
         try:
-            birth = _give_birth(order, capture, self._slot)
+            birth = give_birth(order, capture, self._slot)
         except OSError as error:
-            self._refuse(path, generation, "fork", f"cannot fork: {error.strerror}")
+            self._refuse(path, generation, f"cannot fork: {error.strerror}")
             return
         self._warden.watch(birth.life)
         if birth.status < 0:
@@ -237,16 +182,8 @@ class Spawner:
         self._poller.register(birth.status, select.EPOLLIN)
         birth.life.on_leader_ended = lambda: self._end_birth(birth.status)
 
-    def _spec(self, packed: bytes) -> ChildSpec:
-        spec = self._specs.get(packed)
-        if spec is None:
-            if len(self._specs) > 4096:
-                self._specs.clear()
-            spec = self._specs[packed] = pickle.loads(packed)
-        return spec
-
-    def _refuse(self, path: str, generation: int, stage: str, message: str) -> None:
-        failed = LaunchFailed(path=path, generation=generation, stage=stage, message=message)
+    def _refuse(self, path: str, generation: int, message: str) -> None:
+        failed = LaunchFailed(path=path, generation=generation, stage="fork", message=message)
         self._channel.send(from_notice(failed))
 
     def _end_birth(self, status: int) -> None:
@@ -255,7 +192,7 @@ class Spawner:
         if birth is None:
             return
         try:
-            said = os.read(status, _STATUS_BYTES)
+            said = os.read(status, STATUS_BYTES)
         except BlockingIOError:  # an event of a former descriptor of this number
             return
         del self._unready[status]
@@ -269,7 +206,7 @@ class Spawner:
         for fd in birth.outputs:
             os.close(fd)
 
-    def _announce(self, birth: _Birth) -> None:
+    def _announce(self, birth: Birth) -> None:
         life = birth.life
         fds = iter(birth.outputs)
         spawned = Spawned(
@@ -284,15 +221,6 @@ class Spawner:
 
 
 @dataclass(slots=True)
-class _Birth:
-    """A life whose first notice is not sent yet; `outputs` are the read ends of its pipes."""
-
-    life: Life
-    outputs: list[int]
-    status: int  # read end of the pipe on which its set-up reports, -1 where it cannot fail
-
-
-@dataclass(slots=True)
 class _Release:
     """What to do when the notice of an end has left."""
 
@@ -301,71 +229,6 @@ class _Release:
 
     def __call__(self) -> None:
         self.warden.release(self.life)
-
-
-def _give_birth(order: child.Order, capture: bool, slot: MarkSlot) -> _Birth:
-    """Fork.  Raises OSError, with nothing left behind, if the kernel gives no more."""
-    opened: list[int] = []
-    try:
-        outputs: list[int] = []
-        if capture:
-            out_read, out_write = _pipe(opened)
-            err_read, err_write = _pipe(opened)
-            outputs = [out_read, err_read]
-            order = replace(order, stdio=(order.stdio[0], out_write, err_write))
-        status = -1
-        if child.can_fail(order.spec):
-            status, status_write = _pipe(opened)
-            os.set_blocking(status, False)
-            order = replace(order, status=status_write)
-        pid, pidfd = _fork(order, slot)
-    except BaseException:
-        for fd in opened:
-            os.close(fd)
-        raise
-    for fd in opened:
-        if fd != status and fd not in outputs:
-            os.close(fd)
-    now = procfs.stat(pid)
-    life = Life(order.path, order.generation, pid, pidfd, 0 if now is None else now.start_ticks)
-    life.obey(order.spec)
-    return _Birth(life, outputs, status)
-
-
-def _pipe(opened: list[int]) -> tuple[int, int]:
-    ends = os.pipe2(os.O_CLOEXEC)
-    opened.extend(ends)
-    return ends
-
-
-def _fork(order: child.Order, slot: MarkSlot) -> tuple[int, int]:
-    """Pid and pidfd of a new child, which runs `order` and never returns from here."""
-    signals = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-    slot.write(order.mark)  # the child is born with it
-    try:
-        process = _Child(f"{order.path} #{order.generation}", lambda: _live(order), order.lease)
-        pid = process.launch()
-    finally:
-        slot.clear()
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-    try:
-        return pid, os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)  # unreaped, hence certainly ours
-        os.waitpid(pid, 0)
-        raise
-
-
-def _live(order: child.Order) -> int:
-    """The forked child: become the agent or the program, or say why not."""
-    try:
-        if order.spec.command is not None:
-            child.run_program(order)
-        return child.run_agent(order)
-    except child.SetupError as error:
-        message = error.message[: _STATUS_BYTES // 8]
-        os.write(child.STATUS_FD, msgpack.packb([error.stage, message]))
-        return _CANNOT
 
 
 def take_base_environment() -> dict[str, str]:
@@ -386,9 +249,3 @@ def raise_nofile() -> tuple[int, int]:
 def _drain(fd: int) -> None:
     with contextlib.suppress(BlockingIOError):
         os.read(fd, 4096)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()

@@ -251,6 +251,11 @@ def test_arguments_that_cannot_be_sent_fail_the_launch(shared: Spawning) -> None
     assert "cannot be sent" in shared.failed("/unsendable").message
 
 
+def test_a_specification_that_makes_no_sense_fails_the_launch(shared: Spawning) -> None:
+    shared.launch("/senseless", "true", stop_signal="SIGNONSENSE")
+    assert "'SIGNONSENSE' is no signal" in shared.failed("/senseless").message
+
+
 # --- the end --------------------------------------------------------------------------------
 
 

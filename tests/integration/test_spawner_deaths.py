@@ -34,9 +34,9 @@ for escape in (False, True):
         if escape:
             os.setsid()
             if os.fork(): os._exit(0)
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())
         signal.pause()
-print(os.getpid(), flush=True)
+os.write(1, b"%d\\n" % os.getpid())
 signal.pause()
 """
 
@@ -206,10 +206,10 @@ def test_spawners_killed_one_after_the_other_lose_nothing(spawning: Spawning) ->
         kill_the_spawner(spawning)
         spawning.remark(SpawnerLost)
     assert all(alive(pid) for pid in pids.values())
-    for generation in pids:
+    for generation, pid in pids.items():
         spawning.launcher.kill("/a", generation)
         exited = spawning.exited("/a")
-        assert (exited.generation, exited.pid) == (generation, pids[generation])
+        assert (exited.generation, exited.pid) == (generation, pid)
 
 
 def test_each_spawner_is_announced(spawning: Spawning) -> None:

@@ -53,7 +53,7 @@ def test_an_agents_module_is_imported_before_the_fork(modules: Path) -> None:
         ("import no_such_module", "No module named 'no_such_module'"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         (
-            "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()",
+            "from threading import Event, Thread\nThread(target=Event().wait, daemon=True).start()",
             "it starts a thread when it is imported",
         ),
     ],

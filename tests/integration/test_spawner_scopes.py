@@ -20,7 +20,7 @@ LEAVE = """
 import os, signal, sys, time
 if os.fork() == 0:
     {body}
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     signal.pause()
     os._exit(0)
 {after}
