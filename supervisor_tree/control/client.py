@@ -139,27 +139,32 @@ class ControlClient:
 
         No event comes twice and none is missing between two; what the host no longer
         keeps is told to `on_gap(first, last)`.  Ends when the host does.  Raises TimedOut
-        when none comes for `timeout` seconds.  Close a generator that is left early
-        (`contextlib.closing`).
+        when none comes for `timeout` seconds.  The count begins with this call, not with
+        the first `next`.  Close a generator that is left early (`contextlib.closing`).
         """
         stream = self._socket(zmq.SUB, EVENTS_SOCKET)
+        stream.setsockopt(zmq.SUBSCRIBE, b"")
         reader = _EventReader(self.request, on_gap or (lambda first, last: None))
+        reader.begin(since)
+        return self._stream(stream, reader, _Silence(timeout))
+
+    def _stream(
+        self, stream: zmq.Socket[bytes], reader: _EventReader, silence: _Silence
+    ) -> Generator[dict[str, Any], None, None]:
         try:
-            stream.setsockopt(zmq.SUBSCRIBE, b"")
-            reader.begin(since)
             yield from reader.catch_up()
-            silence = _Silence(timeout)
+            silence.broken()
             while True:
                 if stream.poll(silence.next_wait_ms()):
                     for event in _received(stream):
                         for next_event in reader.take(event):
-                            silence.broken()
                             yield next_event
+                            silence.broken()
                 else:  # has the subscription missed one, or the host ended?
                     self._check_host()
                     for next_event in reader.catch_up():
-                        silence.broken()
                         yield next_event
+                        silence.broken()
         except NoHost:
             return
         finally:

@@ -22,6 +22,7 @@ from supervisor_tree.core.actions import (
     StopSignal,
     TreeEnded,
 )
+from supervisor_tree.core.child import ChildRow
 from supervisor_tree.core.exits import KILLED, SHUTDOWN, ExitKind, ExitReason
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.specs import ChildSpec, StartMode, SupervisorSpec
@@ -114,10 +115,10 @@ class StagedHost:
         return request
 
     def ready(self, path: str) -> None:
-        self.handle(ChildReady(path, self.tree.row(path).generation))
+        self.handle(ChildReady(path, self.row(path).generation))
 
     def exit(self, path: str, reason: ExitReason = CRASH) -> None:
-        self.handle(ChildExited(path, self.tree.row(path).generation, reason))
+        self.handle(ChildExited(path, self.row(path).generation, reason))
 
     def advance(self, seconds: float) -> None:
         """Let time pass, deadlines with it."""
@@ -126,6 +127,12 @@ class StagedHost:
         self.deadlines = [(at, call) for at, call in self.deadlines if at > self.clock]
         for callback in due:
             callback()
+
+    def row(self, path: str) -> ChildRow:
+        """The row of a child that must be there."""
+        row = self.tree.row(path)
+        assert row is not None, path
+        return row
 
     # --- HostView -----------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ def paths_of(rows) -> list[str]:
     return [row["path"] for row in rows]
 
 
-# --- looking ----------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 def test_status_lists_the_tree_with_exactly_the_promised_keys(host):
@@ -140,29 +140,29 @@ def test_log_files_are_placed_without_the_child_being_there(host):
     assert gone["log_dir"] == "/run/x/logs"
 
 
-# --- orders -------------------------------------------------------------------------------------
+# --- orders ---------------------------------------------------------------------------------------
 
 
 def test_stop_and_start_say_when_it_was_so_already(host):
     assert host.ask("stop", paths=["/a"]).value == {"/a": "done"}
     assert host.ask("stop", paths=["/a"]).value == {"/a": "already"}
-    assert host.tree.row("/a").wanted == "down"
+    assert host.row("/a").wanted == "down"
     assert host.ask("start", paths=["/a"]).value == {"/a": "done"}
     assert host.ask("start", paths=["/a"]).value == {"/a": "already"}
-    assert host.tree.row("/a").generation == 2
+    assert host.row("/a").generation == 2
 
 
 def test_a_supervisor_is_stopped_and_started_with_all_below_it(host):
     assert host.ask("stop", paths=["/chat"]).value == {"/chat": "done"}
-    assert host.tree.row("/chat").state == "stopped"
+    assert host.row("/chat").state == "stopped"
     assert host.ask("start", paths=["/chat"]).value == {"/chat": "done"}
-    assert host.tree.row("/chat/c").state == "running"
+    assert host.row("/chat/c").state == "running"
 
 
 def test_an_order_about_several_paths_is_answered_when_the_last_is_done(host):
     host.stubborn = {"/chat/c"}
     request = host.ask("stop", paths=["/a", "/chat/c"])
-    assert host.tree.row("/a").state == "stopped"
+    assert host.row("/a").state == "stopped"
     assert not request.answered
     assert host.ask("ping").answered, "a pending stop held up another request"
     host.exit("/chat/c", CRASH)
@@ -174,13 +174,13 @@ def test_an_order_that_need_not_be_awaited_is_answered_at_once(host):
     request = host.ask("stop", paths=["/a"], wait=False)
     assert request.value == {"/a": "asked"}
     host.exit("/a")
-    assert host.tree.row("/a").state == "stopped"
+    assert host.row("/a").state == "stopped"
 
 
 def test_one_unknown_path_stops_nothing(host):
     request = host.ask("stop", paths=["/a", "/nowhere"])
     assert isinstance(request.error, NoSuchChild)
-    assert host.tree.row("/a").state == "running"
+    assert host.row("/a").state == "running"
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "kill"])
@@ -193,9 +193,9 @@ def test_the_tree_as_a_whole_is_left_to_shutdown(host, verb, path):
 
 def test_restart_begins_a_new_life_and_kill_leaves_it_to_the_rules(host):
     assert host.ask("restart", paths=["/a"]).value == {"/a": "done"}
-    assert (host.tree.row("/a").generation, host.tree.row("/a").restarts) == (2, 0)
+    assert (host.row("/a").generation, host.row("/a").restarts) == (2, 0)
     assert host.ask("kill", paths=["/a"]).value == {"/a": "done"}
-    assert (host.tree.row("/a").generation, host.tree.row("/a").restarts) == (3, 1)
+    assert (host.row("/a").generation, host.row("/a").restarts) == (3, 1)
 
 
 def test_orders_are_refused_while_the_host_ends(host):
@@ -208,14 +208,14 @@ def parked_host() -> StagedHost:
         program("a", on_limit=OnLimit.PARK), program("b"), intensity=0, period=5.0
     ).boot()
     host.exit("/a")
-    assert host.tree.row("/a").state == "parked"
+    assert host.row("/a").state == "parked"
     return host
 
 
 def test_reset_failed_starts_what_has_given_up():
     host = parked_host()
     assert host.ask("reset_failed", paths=["/a"]).value == {"/a": "done"}
-    assert host.tree.row("/a").state == "running"
+    assert host.row("/a").state == "running"
 
 
 def test_reset_failed_without_a_path_finds_all_that_have_given_up():
@@ -327,7 +327,7 @@ def test_nobody_waits_for_a_host_that_has_ended(host):
 def test_children_come_and_go_by_otps_own_functions(host):
     spec = {"id": "new", "command": ["true"]}
     ok, pid = host.ask("start_child", supervisor="/", spec=spec).value
-    assert (ok, pid) == ("ok", host.tree.row("/new").pid)
+    assert (ok, pid) == ("ok", host.row("/new").pid)
     again = host.ask("start_child", supervisor="/", spec=spec).value
     assert again == ["error", ["already_started", pid]]
     assert host.ask("delete_child", supervisor="/", id="new").value == ["error", "running"]
@@ -351,10 +351,10 @@ def test_instances_of_a_template_are_started_by_name():
     template = SupervisorSpec(strategy=Strategy.SIMPLE_ONE_FOR_ONE, child=program("w"))
     host = StagedHost(ChildSpec(id="pool", supervisor=template)).boot()
     assert host.ask("start_child", supervisor="/pool", name="one").value[0] == "ok"
-    assert host.tree.row("/pool/one").state == "running"
+    assert host.row("/pool/one").state == "running"
 
 
-# --- words that are off -----------------------------------------------------------------------------
+# --- words that are off ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
