@@ -368,6 +368,14 @@ class Supervisor:
             self.completed.add(child.id)
         self.children.pop(child.id, None)
         self.tree.forget_child(child)
+        for request in (*child.askers, *(order.request for order in child.breakers)):
+            self.tree.reply(request, ("error", "aborted"))
+        child.askers, child.breakers = [], []
+        if child.lane is not self.lane and child.lane.mailbox:
+            # Who still waits in the mailbox that goes with the child is answered all the same.
+            self.lane.mailbox.extend(child.lane.mailbox)
+            child.lane.mailbox.clear()
+            self.tree.wake(self.lane)
 
     # --- the end ----------------------------------------------------------------------
 
