@@ -1,0 +1,421 @@
+"""Every verb of the command line against a real host: what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from tests.integration.hosting import COMMAND, RunningHost
+
+CONFIG = """\
+version: 1
+host: {name: cli}
+tree:
+  intensity: 100
+  children:
+    - {id: calm, command: [sleep, "1000"]}
+    - {id: other, command: [sleep, "1000"]}
+    - {id: talker, command: [sh, -c, "echo one; echo two; echo three; exec sleep 1000"]}
+    - {id: stubborn, command: [sh, -c, "trap '' TERM; while :; do sleep 0.1; done"], shutdown: 1s}
+    - {id: loser, command: [sh, -c, "exit 3"], on_limit: park, enabled: false}
+    - id: group
+      supervisor:
+        strategy: rest_for_one
+        children:
+          - {id: first, command: [sleep, "1000"]}
+          - {id: second, command: [sleep, "1000"]}
+"""
+ROW_KEYS = [
+    *("path", "id", "kind", "state", "ready", "pid", "generation", "restarts", "uptime_s"),
+    *("wanted", "last_exit", "rss_bytes", "cpu_percent"),
+]
+DEADLINE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
+    directory = tmp_path_factory.mktemp("cli")
+    (directory / "cli.yaml").write_text(CONFIG)
+    with RunningHost(directory / "cli.yaml", directory) as host:
+        host.wait_ready("/")
+        yield host
+        assert host.stop() == 0
+
+
+@pytest.fixture(autouse=True)
+def everything_runs(request: pytest.FixtureRequest) -> None:
+    """Each test begins with all children up, whatever an earlier one has stopped."""
+    if "host" in request.fixturenames:
+        host = request.getfixturevalue("host")
+        host.tell("start", "/calm", "/other", "/talker", "/group")
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> list[str]:
+    """The command, where no host is."""
+    return [COMMAND, "--run-dir", str(tmp_path / "run")]
+
+
+def outcome(command: list[str], **keys: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, **keys)
+
+
+def line_with(stream: IO[str], wanted: str) -> str:
+    """The first line that holds `wanted`; the test's own limit bounds the wait."""
+    for line in stream:
+        if wanted in line:
+            return line
+    raise AssertionError(f"the stream has ended without {wanted!r}")
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def test_status_has_the_promised_shape(host):
+    rows = host.ask("status")
+    assert all(list(row) == ROW_KEYS for row in rows)
+    calm = next(row for row in rows if row["path"] == "/calm")
+    assert (calm["kind"], calm["state"], calm["wanted"]) == ("program", "running", "up")
+    assert calm["rss_bytes"] > 100_000
+    assert calm["cpu_percent"] >= 0
+    assert Path(f"/proc/{calm['pid']}").exists()
+
+
+def test_json_is_given_before_and_after_the_verb(host):
+    for words in (("--json", "status"), ("status", "--json")):
+        assert json.loads(host.tell(*words).stdout)
+
+
+def test_status_of_people_is_a_table_without_colour_in_a_pipe(host):
+    said = host.tell("status").stdout
+    assert said.splitlines()[0].split()[:3] == ["PATH", "KIND", "STATE"]
+    assert "/group/second" in said
+    assert "\x1b" not in said
+    assert "/_" not in said
+    assert "/_/logger" in host.tell("status", "--all").stdout
+
+
+def test_status_of_one_child_tells_by_its_code_whether_it_runs(host):
+    assert host.tell("status", "/calm").returncode == 0
+    assert host.tell("status", "/loser").returncode == 3
+    missing = host.tell("status", "/missing")
+    assert missing.returncode == 4
+    assert missing.stdout == ""
+    assert "/missing" in missing.stderr
+
+
+def test_the_tree_is_drawn_and_nested(host):
+    assert "└─ group rest_for_one" in host.tell("tree").stdout
+    (top,) = host.ask("tree")
+    assert [child["id"] for child in top["children"]][-1] == "group"
+
+
+def test_show_tells_all_about_one_child(host):
+    said = host.tell("show", "/stubborn").stdout
+    for word in ("specification", "command", "trap", "history", "stopped -> starting"):
+        assert word in said
+    facts = host.ask("show", "/calm")
+    assert facts["spec"]["command"] == ["sleep", "1000"]
+    assert facts["story"]
+    assert host.tell("show", "/missing").returncode == 4
+
+
+def test_health_is_a_word_and_a_code(host):
+    result = host.tell("health")
+    assert (result.returncode, result.stdout.split()[0]) == (0, "running")
+    assert host.ask("health")["name"] == "cli"
+
+
+def test_doctor_finds_a_healthy_host(host):
+    result = host.tell("doctor")
+    assert result.returncode == 0, result.stdout
+    checks = {finding["check"]: finding["result"] for finding in host.ask("doctor")}
+    assert checks["host"] in ("ok", "warn")
+    assert {"kernel", "run directory", "descriptors", "version", "clock"} <= set(checks)
+
+
+# --- steering -------------------------------------------------------------------------------------
+
+
+def test_stop_and_start_are_done_or_already_so(host):
+    assert host.tell("stop", "/calm").stdout == "/calm: stopped\n"
+    again = host.tell("stop", "/calm")
+    assert (again.returncode, again.stdout) == (0, "/calm: already stopped\n")
+    assert host.row("/calm")["wanted"] == "down"
+    assert host.ask("start", "/calm") == {"/calm": "done"}
+    assert host.ask("start", "/calm") == {"/calm": "already"}
+
+
+def test_a_sub_tree_is_stopped_and_started_whole(host):
+    assert host.tell("stop", "/group").returncode == 0
+    assert host.tell("status", "/group").returncode == 3
+    assert host.tell("start", "/group").returncode == 0
+    assert host.row("/group/second")["state"] == "running"
+
+
+def test_restart_makes_a_new_process_and_touches_no_other(host):
+    before, bystander = host.row("/calm"), host.row("/other")
+    assert host.tell("restart", "/calm").returncode == 0
+    after = host.row("/calm")
+    assert after["generation"] == before["generation"] + 1
+    assert after["pid"] != before["pid"]
+    assert after["restarts"] == before["restarts"]
+    assert host.row("/other")["pid"] == bystander["pid"]
+
+
+def test_kill_leaves_the_restart_to_the_rules(host):
+    before = host.row("/calm")
+    assert host.tell("kill", "/calm").stdout == "/calm: killed\n"
+    host.wait_generation("/calm", before["generation"] + 1)
+    after = host.row("/calm")
+    assert after["restarts"] == before["restarts"] + 1
+    assert after["last_exit"]["signal"] == signal.SIGKILL
+
+
+@pytest.mark.parametrize("words", [("HUP", "/other"), ("/other", "SIGHUP"), ("1", "/other")])
+def test_a_signal_is_sent_to_the_process(host, words):
+    before = host.row("/other")
+    assert host.tell("signal", *words).returncode == 0
+    host.wait_generation("/other", before["generation"] + 1)
+    assert host.row("/other")["last_exit"]["signal"] == signal.SIGHUP
+
+
+def test_an_order_that_is_late_says_so_and_stands(host):
+    host.tell("start", "/stubborn")
+    late = host.tell("stop", "/stubborn", "--timeout", "100ms")
+    assert late.returncode == 124
+    assert "the order stands" in late.stderr
+    assert host.tell("wait", "/stubborn", "--for", "stopped", "--timeout", "15").returncode == 0
+    assert host.row("/stubborn")["state"] == "stopped"
+
+
+def test_an_order_need_not_be_awaited(host):
+    host.tell("start", "/stubborn")
+    result = host.tell("stop", "--no-wait", "/stubborn")
+    assert (result.returncode, result.stdout) == (0, "/stubborn: will be done\n")
+    assert host.tell("wait", "/stubborn", "--for", "stopped", "--timeout", "15").returncode == 0
+
+
+def test_a_child_that_has_given_up_is_named_and_reset(host):
+    host.tell("start", "/loser", "--no-wait")
+    given_up = host.tell("wait", "/loser", "--for", "stopped", "--timeout", "15")
+    assert given_up.returncode == 0, given_up.stderr
+    state = host.row("/loser")
+    assert state["last_exit"]["code"] == 3
+    host.tell("reset-failed")
+    assert host.row("/loser")["generation"] > 1
+
+
+def test_a_wait_ends_by_its_timeout(host):
+    result = host.tell("wait", "/calm", "--for", "stopped", "--timeout", "50ms")
+    assert result.returncode == 124
+    assert "/calm is running" in result.stderr
+    assert host.tell("wait", "/missing").returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("stop", "/"), 2),
+        (("stop", "/missing"), 4),
+        (("restart", "/calm", "/missing"), 4),
+        (("signal", "NONSENSE", "/calm"), 2),
+        (("frobnicate",), 2),
+        (("status", "--nonsense"), 2),
+    ],
+)
+def test_an_order_that_is_off_touches_nothing(host, words, code):
+    before = host.row("/calm")
+    result = host.tell(*words)
+    assert result.returncode == code
+    assert result.stdout == ""
+    assert result.stderr
+    assert host.row("/calm")["pid"] == before["pid"]
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def test_events_are_numbered_json_lines(host):
+    said = host.tell("events", "--json").stdout
+    events = [json.loads(line) for line in said.splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert {"time", "host", "event", "path", "kind", "generation", "pid"} <= set(events[0])
+    assert all(event["time"].endswith("Z") for event in events)
+    third = host.tell("--json", "events", "--since", "2", "-n", "100000").stdout.splitlines()[0]
+    assert json.loads(third)["seq"] == 3
+
+
+def test_events_for_people_are_lines_of_a_sub_tree(host):
+    lines = host.tell("events", "/group").stdout.splitlines()
+    assert lines
+    assert all("/group" in line for line in lines)
+    assert len(host.tell("events", "-n", "2").stdout.splitlines()) == 2
+
+
+def test_events_are_followed_as_they_happen(host):
+    command = [COMMAND, "--run-dir", str(host.run_dir), "events", "-f", "-n", "0", "/other"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        try:
+            host.tell("restart", "/other")
+            line_with(follower.stdout, "ready")
+        finally:
+            follower.send_signal(signal.SIGINT)
+        assert follower.wait(DEADLINE_S) == 130
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+def lines_of_talker(host: RunningHost, *words: str) -> list[str]:
+    """The logger writes soon, not at once."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        lines = host.tell("logs", "/talker", *words).stdout.splitlines()
+        if lines and "three" in lines[-1]:
+            return lines
+        assert time.monotonic() < deadline, lines
+
+
+def test_logs_are_the_last_lines_of_a_child(host):
+    lines = lines_of_talker(host, "-n", "2")
+    assert [line.rpartition("| ")[2] for line in lines] == ["two", "three"]
+    last = json.loads(lines_of_talker(host, "-n", "1", "--json")[0])
+    assert (last["path"], last["stream"], last["text"]) == ("/talker", "out", "three")
+    assert {"ts", "pid", "generation"} <= set(last)
+
+
+def test_logs_are_read_from_a_moment_on(host):
+    assert len(lines_of_talker(host, "--since", "1h")) >= 3
+    assert host.tell("logs", "/talker", "--since", "2100-01-01T00:00:00Z").stdout == ""
+    assert host.tell("logs", "/talker", "--since", "tomorrow").returncode == 2
+    assert host.tell("logs", "/missing").returncode == 4
+
+
+def test_logs_are_followed_over_a_restart(host):
+    lines_of_talker(host)
+    command = [COMMAND, "--run-dir", str(host.run_dir), "logs", "-f", "-n", "0", "/talker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        try:
+            generation = host.row("/talker")["generation"]
+            host.tell("restart", "/talker")
+            line_with(follower.stdout, f"#{generation + 1} | three")
+        finally:
+            follower.send_signal(signal.SIGINT)
+        assert follower.wait(DEADLINE_S) == 130
+
+
+# --- the host as a whole --------------------------------------------------------------------------
+
+
+def test_a_second_host_is_told_who_holds_the_directory(host, tmp_path):
+    config = tmp_path / "second.yaml"
+    config.write_text("version: 1\nhost: {name: second}\ntree: {children: []}\n")
+    result = host.tell("run", str(config))
+    assert result.returncode == 78
+    assert f"pid {host.process.pid}" in result.stderr
+    assert host.tell("health").returncode == 0
+
+
+def test_shutdown_returns_when_the_host_is_gone(tmp_path):
+    config = tmp_path / "short.yaml"
+    config.write_text("version: 1\nhost: {name: short}\ntree: {children: []}\n")
+    with RunningHost(config, tmp_path) as short:
+        short.wait_until_answering()
+        events = subprocess.Popen(
+            [COMMAND, "--run-dir", str(short.run_dir), "events", "-f"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with events:
+            assert events.stdout is not None
+            line_with(events.stdout, "is running")
+            assert short.tell("shutdown", "--timeout", "5").returncode == 0
+            assert short.process.wait(DEADLINE_S) == 0
+            assert events.wait(DEADLINE_S) == 0, "a follower outlives its host"
+        assert short.tell("status").returncode == 69
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("status",), ("tree",), ("show", "/a"), ("stop", "/a"), ("wait", "/a"), ("events",)),
+        *(("logs", "/a"), ("health",), ("shutdown",), ("reset-failed",), ("signal", "1", "/a")),
+    ],
+)
+def test_without_a_host_a_verb_says_so_and_how_to_go_on(nobody, words):
+    result = outcome([*nobody, *words])
+    assert result.returncode == 69
+    assert result.stdout == ""
+    assert "no host is running at" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_needs_no_host_works_without_one(nobody, tmp_path):
+    assert outcome([*nobody, "doctor"]).returncode == 0
+    assert json.loads(outcome([*nobody, "schema"]).stdout)["type"] == "object"
+    assert "supervisor" in outcome([*nobody, "completion", "bash"]).stdout
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("version: 1\ntree: {children: [{id: a, command: [sleep, '1']}]}\n")
+    bad.write_text("version: 1\ntree: {children: [{id: a}, {id: b, colour: red}]}\n")
+    assert "ok" in outcome([*nobody, "check", str(good)]).stdout
+    wrong = outcome([*nobody, "check", str(bad)])
+    assert wrong.returncode == 78
+    assert wrong.stderr.count("bad.yaml:2:") >= 2
+    listed = outcome([*nobody, "check", "--json", str(bad)])
+    assert (listed.returncode, json.loads(listed.stdout)["ok"]) == (78, False)
+    assert outcome([*nobody, "check", str(tmp_path / "gone.yaml")]).returncode == 78
+
+
+@pytest.mark.parametrize("verb", ["status", "run"])
+def test_a_run_directory_too_long_for_a_socket_is_a_bad_configuration(tmp_path, verb):
+    config = tmp_path / "a.yaml"
+    config.write_text("version: 1\ntree: {children: []}\n")
+    words = [str(config)] if verb == "run" else []
+    result = outcome([COMMAND, "--run-dir", str(tmp_path / ("x" * 120)), verb, *words])
+    assert result.returncode == 78
+    assert "too long for a socket" in result.stderr
+
+
+def test_logs_of_a_host_that_has_ended_are_read_by_directory(nobody, tmp_path):
+    (tmp_path / "a.log").write_text("2026-01-31T10:00:00.000Z /a out 7 #1 | last words\n")
+    result = outcome([*nobody, "logs", "/a", "--log-dir", str(tmp_path)])
+    assert result.stdout == "2026-01-31T10:00:00.000Z out #1 | last words\n"
+    missing = outcome([*nobody, "logs", "/b", "--log-dir", str(tmp_path)])
+    assert missing.returncode == 4
+
+
+def test_a_pipe_closed_by_its_reader_ends_a_command_in_silence(nobody):
+    with subprocess.Popen(
+        [*nobody, "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.close()
+        assert command.wait(DEADLINE_S) == 0
+        assert command.stderr.read() == b""
+
+
+def test_the_module_is_the_command(tmp_path):
+    module = [sys.executable, "-m", "supervisor_tree", "--run-dir", str(tmp_path / "run")]
+    assert outcome([*module, "status"]).returncode == 69
+    assert outcome([*module, "--version"]).stdout.startswith("supervisor-tree ")
+
+
+def test_the_run_directory_is_the_flag_then_the_environment(host, tmp_path):
+    there = {**os.environ, "SUPERVISOR_TREE_RUN_DIR": str(host.run_dir)}
+    assert outcome([COMMAND, "health"], env=there).returncode == 0
+    elsewhere = outcome([COMMAND, "--run-dir", str(tmp_path / "run"), "health"], env=there)
+    assert elsewhere.returncode == 69
