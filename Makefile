@@ -27,14 +27,14 @@ check: $(VENV)/.installed-dev
 	$(BIN)/coverage run -m pytest -q $(PURE)
 	$(BIN)/coverage report
 
-bench: $(VENV)/.installed-bench
+bench: $(VENV)/.installed-bench .venv-bench/.installed benchmarks/node_modules/.installed
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info .coverage .coverage.* \
+	rm -rf $(VENV) .venv-bench benchmarks/node_modules build *.egg-info .coverage .coverage.* \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -54,3 +54,14 @@ $(VENV)/.installed-dev: $(PACKAGING) | $(VENV)/bin/python
 $(VENV)/.installed-bench: $(PACKAGING) | $(VENV)/bin/python
 	$(PIP) install --editable '.[dev,bench]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
+
+# Peers to measure against; one that cannot be had is left out of the measurement.
+.venv-bench/.installed: benchmarks/requirements.txt | $(VENV)/bin/python
+	@$(PYTHON) -m venv .venv-bench && echo '*' >.venv-bench/.gitignore
+	-.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
+benchmarks/node_modules/.installed: benchmarks/package.json
+	@mkdir -p $(@D)
+	-npm install --silent --no-audit --no-fund --prefix benchmarks
+	@touch $@
