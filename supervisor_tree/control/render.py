@@ -25,7 +25,7 @@ __all__ = [
     "why_ended",
 ]
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
 _STATE_COLOURS = {
@@ -46,7 +46,7 @@ _HEADINGS = ("PATH", "KIND", "STATE", "PID", "GEN", "RESTARTS", "UPTIME", "MEMOR
 _RIGHT = frozenset({"PID", "GEN", "RESTARTS", "UPTIME", "MEMORY", "CPU"})
 
 
-def status_table(rows: Sequence[Row], *, colour: bool = False) -> list[str]:
+def status_table(rows: Sequence[_Row], *, colour: bool = False) -> list[str]:
     """`status` for people: a heading and one line per row.
 
     Where a row is not as it is wanted, its state says what the last life ended with.
@@ -63,7 +63,7 @@ def status_table(rows: Sequence[Row], *, colour: bool = False) -> list[str]:
     return lines
 
 
-def _status_cells(row: Row) -> tuple[str, ...]:
+def _status_cells(row: _Row) -> tuple[str, ...]:
     state = row["state"]
     if state == "running" and not row["ready"]:
         state = "running (not ready)"
@@ -93,7 +93,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
-def tree_lines(nodes: Sequence[Row], *, colour: bool = False) -> list[str]:
+def tree_lines(nodes: Sequence[_Row], *, colour: bool = False) -> list[str]:
     """The nodes of the `tree` verb (see `rows.nested`), drawn.
 
     / one_for_one                running
@@ -101,7 +101,7 @@ def tree_lines(nodes: Sequence[Row], *, colour: bool = False) -> list[str]:
     └─ chat rest_for_one         running
        └─ bot                    backoff    agent, #4: exit code 1
     """
-    drawn: list[tuple[str, Row]] = []
+    drawn: list[tuple[str, _Row]] = []
     for node in nodes:
         _draw(node, "", "", drawn)
     width = max((len(label) for label, _ in drawn), default=0)
@@ -114,7 +114,7 @@ def tree_lines(nodes: Sequence[Row], *, colour: bool = False) -> list[str]:
     return lines
 
 
-def _draw(node: Row, first: str, below: str, drawn: list[tuple[str, Row]]) -> None:
+def _draw(node: _Row, first: str, below: str, drawn: list[tuple[str, _Row]]) -> None:
     strategy = f" {node['strategy']}" if node.get("strategy") else ""
     drawn.append((f"{first}{clean(node['id'])}{strategy}", node))
     children = node.get("children", ())
@@ -124,7 +124,7 @@ def _draw(node: Row, first: str, below: str, drawn: list[tuple[str, Row]]) -> No
         _draw(child, below + branch, below + trunk, drawn)
 
 
-def _tree_facts(node: Row) -> str:
+def _tree_facts(node: _Row) -> str:
     if node.get("strategy"):
         return "" if node["ready"] or node["state"] != "running" else "not ready"
     words = [node["kind"]]
@@ -209,12 +209,12 @@ def exit_words(reason: Mapping[str, Any] | None) -> str:
     return kind if term in (None, kind) or kind != "abnormal" else _term(term)
 
 
-def _started(event: Row) -> str:
+def _started(event: _Row) -> str:
     pid = f", pid {event['pid']}" if event.get("pid") is not None else ""
     return f"started {_life(event)}{pid}"
 
 
-def _exited(event: Row) -> str:
+def _exited(event: _Row) -> str:
     asked = " as asked" if event.get("asked") else ""
     usage = event.get("rusage")
     used = ""
@@ -226,19 +226,19 @@ def _exited(event: Row) -> str:
     return f"ended {_life(event)}{asked}: {exit_words(event.get('reason'))}{used}"
 
 
-def _backoff(event: Row) -> str:
+def _backoff(event: _Row) -> str:
     error = f": {_term(event['error'])}" if event.get("error") else ""
     return f"starts again in {duration(event.get('delay_s', 0))}{error}"
 
 
-def _limits(event: Row) -> str:
+def _limits(event: _Row) -> str:
     return (
         f"{event.get('restarts')} restarts within {duration(event.get('period', 0))}, "
         f"{event.get('intensity')} allowed"
     )
 
 
-def _restarting(event: Row) -> str:
+def _restarting(event: _Row) -> str:
     return (
         f"restarts {clean(event.get('child', '?'))} "
         f"(restart {event.get('restarts')} of {event.get('intensity')} "
@@ -246,12 +246,12 @@ def _restarting(event: Row) -> str:
     )
 
 
-def _parked(event: Row) -> str:
+def _parked(event: _Row) -> str:
     path = clean(event["path"])
     return f"has given up: {_limits(event)}; `reset-failed {path}` starts it again"
 
 
-def _leaked(event: Row) -> str:
+def _leaked(event: _Row) -> str:
     processes = event.get("processes") or []
     named = ", ".join(f"{p['pid']} ({clean(p['command'])[:60]})" for p in processes[:3])
     more = f" and {len(processes) - 3} more" if len(processes) > 3 else ""
@@ -259,15 +259,15 @@ def _leaked(event: Row) -> str:
     return f"left processes behind: {named}{more}; {fate}"
 
 
-def _with_error(words: str) -> Callable[[Row], str]:
-    def say(event: Row) -> str:
+def _with_error(words: str) -> Callable[[_Row], str]:
+    def say(event: _Row) -> str:
         error = f": {_term(event['error'])}" if event.get("error") else ""
         return words + error
 
     return say
 
 
-def _any_event(event: Row) -> str:
+def _any_event(event: _Row) -> str:
     """An event that this version has no words for: its name and what it carries."""
     known = {"seq", "time", "host", "event", "path", "id", "kind", "generation", "pid"}
     rest = ", ".join(f"{key} {_term(event[key])}" for key in event if key not in known)
@@ -275,7 +275,7 @@ def _any_event(event: Row) -> str:
     return clean(f"{name}: {rest}" if rest else name)
 
 
-_EVENT_WORDS: dict[str, Callable[[Row], str]] = {
+_EVENT_WORDS: dict[str, Callable[[_Row], str]] = {
     "host_started": lambda event: f"host {clean(event.get('host', ''))} is running",
     "host_stopping": lambda event: f"host {clean(event.get('host', ''))} is stopping",
     "spawner_started": lambda event: f"spawner started, pid {event.get('pid')}",
@@ -338,7 +338,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _life(event: Row) -> str:
+def _life(event: _Row) -> str:
     return f"#{event.get('generation')}"
 
 

@@ -98,7 +98,8 @@ class Child:
         return f"{self.path}#{self.generation}" if self.pid is None else self.pid
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: that doubles what a row costs, and `status` makes one of every child.
+@dataclass(slots=True, kw_only=True)
 class ChildRow:
     """What a reader sees of one child, at once, whatever its supervisor is busy with.
 
