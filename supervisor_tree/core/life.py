@@ -213,6 +213,7 @@ def _running_exited(sup: Supervisor, child: Child, stimulus: ChildExited, now: f
         return
     _note_exit(sup, child, stimulus.reason)
     child.exit = stimulus.reason
+    child.inner = None
     sup.post(child.lane, ExitNotice(child, child.generation))
     sup.tree.touch(child.path)
 
@@ -320,6 +321,7 @@ def _life_over(sup: Supervisor, child: Child) -> None:
     cancel_timer(sup, child)
     child.pid = child.inner = child.unopened = None
     child.ready = False
+    _answer_killers(sup, child)
 
 
 def _note_exit(sup: Supervisor, child: Child, reason: ExitReason) -> None:

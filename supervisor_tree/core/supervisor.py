@@ -213,8 +213,11 @@ class Supervisor:
         child = work.starts[0]
         if self._is_passed_over(work, child):
             work.starts.popleft()
-            if child.state is ChildState.STOPPED:
+            if child.state in _STARTABLE and self.tree.is_held(child):
                 child.wanted = False
+                life.cancel_timer(self, child)
+                if child.state is ChildState.BACKOFF:
+                    self.tree.move(child, ChildState.STOPPED, "held")
             self.settled(work)
         elif self._waits(lane, child):
             if child.state is not ChildState.STOPPED:

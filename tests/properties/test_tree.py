@@ -154,20 +154,22 @@ class Trees(RuleBasedStateMachine):
         self.outside = Outside()
         self.requests = 0
         self.over: list[tuple[str, int]] = []
+        self.asked: list[Stimulus] = []
 
-    @initialize(spec=supervisors(depth=2), abort=st.booleans())
-    def boot(self, spec: SupervisorSpec, abort: bool) -> None:
-        self.abort = abort
-        self.tree = Tree(jitter=lambda: 0.25, abort_starts=abort)
-        self.twin = Tree(jitter=lambda: 0.25, abort_starts=abort)
+    @initialize(spec=supervisors(depth=2))
+    def boot(self, spec: SupervisorSpec) -> None:
+        self.tree = Tree(jitter=lambda: 0.25)
+        self.twin = Tree(jitter=lambda: 0.25)
         self.feed(BootRequested("/", spec))
 
     def feed(self, *stimuli: Stimulus) -> None:
+        self.asked.extend(s for s in stimuli if hasattr(s, "request"))
         actions = self.tree.handle_all(stimuli, self.now)
         assert actions == self.twin.handle_all(stimuli, self.now)
         self.outside.take(actions)
 
     def number(self) -> int:
+        """Of the next request."""
         self.requests += 1
         return self.requests
 
@@ -330,7 +332,9 @@ class Trees(RuleBasedStateMachine):
             self.way_out()
             self.tree.validate()
         assert self.outside.ended, [(row.path, row.state) for row in self.tree.rows()]
-        assert self.outside.replies == set(range(1, self.requests + 1))
+        assert self.outside.replies == set(range(1, self.requests + 1)), [
+            asked for asked in self.asked if asked.request not in self.outside.replies
+        ]
         assert not self.tree.children
         assert not self.outside.timers
 
