@@ -10,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import grp
+import io
 import os
 import pwd
 import resource
 import signal
+import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
+
+import msgpack
 
 from supervisor_tree.core.specs import ChildSpec, Limits
 from supervisor_tree.spawner import kernel
@@ -28,16 +32,21 @@ __all__ = [
     "Order",
     "SetupError",
     "can_fail",
+    "go",
     "is_owned",
-    "run_agent",
-    "run_program",
+    "run",
 ]
 
 LEASE_FD = 3
 STATUS_FD = 4
+GATE_FD = 5
 _OWNED_PREFIXES = ("SUPERVISOR_TREE_", "LISTEN_")
 _OWNED_KEYS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+_NO_LIMITS = Limits()
+_LENGTH = struct.Struct("!I")
+# Made ahead for all agents: descriptor 0 of each is the null device.
+_STDIN = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -56,7 +65,8 @@ class Order:
 
     `environment` holds what the host owns, `mark` names the scope, `base` is what the host
     itself was started with.  Descriptors of the spawner: 0..2 of the child come from `stdio`;
-    `lease` and `status` are -1 where there is none.
+    `lease`, `status` and `gate` are -1 where there is none.  Behind a gate a spare waits to
+    be told which life it is to be.
     """
 
     path: str
@@ -70,6 +80,7 @@ class Order:
     mark: str
     lease: int = -1
     status: int = -1
+    gate: int = -1
 
 
 def is_owned(key: str) -> bool:
@@ -85,26 +96,64 @@ def can_fail(spec: ChildSpec) -> bool:
         or spec.group
         or spec.cwd
         or spec.env_file
-        or spec.limits != Limits()
+        or spec.limits != _NO_LIMITS
     )
 
 
-def run_agent(order: Order) -> int:
-    """Become the agent; returns the code to exit with."""
-    environment = set_up(order)
-    if order.spec.env_file or order.spec.user:
+def run(order: Order, show_mark: Callable[[str], None]) -> int:
+    """Become the agent or the program; returns the code to exit with, or raises SetupError."""
+    account = set_up(order)
+    if order.gate >= 0:
+        set_title(f"{order.path} (spare)")
+        order = _wait_at(order)
+        show_mark(order.mark)
+    if order.spec.command is not None:
+        _run_program(order, account)
+    return _run_agent(order, account)
+
+
+def go(order: Order) -> bytes:
+    """What to write into the gate of a spare, so that it becomes this life."""
+    life = [order.generation, order.args, dict(order.environment), order.mark]
+    body: bytes = msgpack.packb(life)
+    return _LENGTH.pack(len(body)) + body
+
+
+def _wait_at(order: Order) -> Order:
+    """Wait for `go`; the end of the pipe means that nobody will ever say it."""
+    head = _read_exactly(_LENGTH.size)
+    generation, args, environment, mark = msgpack.unpackb(
+        _read_exactly(*_LENGTH.unpack(head)), strict_map_key=False
+    )
+    os.close(GATE_FD)
+    return replace(order, generation=generation, args=args, environment=environment, mark=mark)
+
+
+def _read_exactly(size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = os.read(GATE_FD, size - len(parts))
+        if not part:
+            os._exit(0)
+        parts += part
+    return bytes(parts)
+
+
+def _run_agent(order: Order, account: pwd.struct_passwd | None) -> int:
+    if order.spec.env_file or account is not None:
+        environment = _environment(order, account)
         os.environ.clear()
         os.environ.update(environment)
     else:  # os.environ is `base` already, and each key costs
         os.environ.update(_own_part(order))
     set_title(f"{order.path} #{order.generation}")
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdin = _STDIN
     if order.status >= 0:
         os.close(STATUS_FD)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    from supervisor_tree.agents.bootstrap import run_agent as run  # noqa: PLC0415
+    from supervisor_tree.agents.bootstrap import run_agent  # noqa: PLC0415 - 30 ms
 
-    return run(
+    return run_agent(
         path=order.path,
         generation=order.generation,
         spec=order.spec,
@@ -113,25 +162,26 @@ def run_agent(order: Order) -> int:
     )
 
 
-def run_program(order: Order) -> NoReturn:
-    """Become the program, or raise SetupError."""
-    environment = set_up(order)
+def _run_program(order: Order, account: pwd.struct_passwd | None) -> NoReturn:
+    environment = _environment(order, account)
     for number in _PYTHON_IGNORES:
         signal.signal(number, signal.SIG_DFL)
-    command = order.spec.command or ()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _execute(command, environment)
+    _execute(order.spec.command or (), environment)
 
 
-def set_up(order: Order) -> dict[str, str]:
-    """Session, descriptors, limits, user, directory; returns the environment."""
+def set_up(order: Order) -> pwd.struct_passwd | None:
+    """Session, descriptors, limits, user, directory; returns the account it runs under now."""
     os.setsid()
     _arrange_descriptors(order)
     spec = order.spec
     if spec.umask is not None:
         os.umask(spec.umask)
-    with _stage("limits"):
-        _apply_limits(spec.limits, order.nofile)
+    if order.nofile[0] != order.nofile[1]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, order.nofile)
+    if spec.limits != _NO_LIMITS:
+        with _stage("limits"):
+            _apply_limits(spec.limits)
     account = None
     if spec.user or spec.group:
         with _stage("user"):
@@ -139,34 +189,33 @@ def set_up(order: Order) -> dict[str, str]:
     if spec.cwd:
         with _stage("cwd", f"cannot enter directory {spec.cwd!r}"):
             os.chdir(spec.cwd)
-    return _environment(order, account)
+    return account
 
 
 def _arrange_descriptors(order: Order) -> None:
-    """0, 1, 2, the lease at 3 and the status pipe at 4; all others are closed."""
+    """0, 1, 2, lease at 3, status pipe at 4, gate at 5; all others are closed."""
     # Out of the way first: each dup2 below must not run over a source still needed.
-    sources = [_moved_up(fd) for fd in (*order.stdio, order.lease, order.status)]
+    sources = [_moved_up(fd) for fd in (*order.stdio, order.lease, order.status, order.gate)]
     for target, source in enumerate(sources):
         if source >= 0:
             os.dup2(source, target, inheritable=target <= 2)
         elif target > 2:
             with contextlib.suppress(OSError):
                 os.close(target)
-    kernel.close_from(STATUS_FD + 1)
+    kernel.close_from(GATE_FD + 1)
 
 
 def _moved_up(fd: int) -> int:
-    return fd if fd < 0 or fd > STATUS_FD else _dup_above(fd)
+    return fd if fd < 0 or fd > GATE_FD else _dup_above(fd)
 
 
 def _dup_above(fd: int) -> int:
     import fcntl  # noqa: PLC0415 - rarely needed
 
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STATUS_FD + 1)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, GATE_FD + 1)
 
 
-def _apply_limits(limits: Limits, nofile: tuple[int, int]) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+def _apply_limits(limits: Limits) -> None:
     for kind, value in (
         (resource.RLIMIT_NOFILE, limits.nofile),
         (resource.RLIMIT_AS, limits.address_space),

@@ -87,6 +87,7 @@ class SpawnerLauncher:
         self._notices: list[LauncherNotice] = []
         self._remarks: list[Remark] = []
         self._unadopted: list[_Record] = []
+        self._nudged = False  # there are remarks that no `collect` has announced
         self._closed = False
 
     @classmethod
@@ -117,6 +118,7 @@ class SpawnerLauncher:
         launcher = cls(recipe, uncaptured=uncaptured)
         try:
             launcher._bring_up()
+            launcher._rearm()
         except BaseException:
             launcher.close()
             raise
@@ -190,8 +192,9 @@ class SpawnerLauncher:
             self._take(notice)
             if life is not None:
                 self._warden.release(life)
-        self._rearm()
         notices, self._notices = self._notices, []
+        self._nudged = False
+        self._rearm()
         return notices
 
     def remarks(self) -> list[Remark]:
@@ -346,6 +349,7 @@ class SpawnerLauncher:
         self._spawners.append(spawner)
         self._current = spawner
         self._remarks.append(SpawnerStarted(spawner.pid, spawner.start_ticks))
+        self._nudged = True
         waiting, self._waiting = self._waiting, []
         for key in waiting:
             if key in self._records:
@@ -439,7 +443,7 @@ class SpawnerLauncher:
         if self._warden.lives and self._tidy_at is None:
             self._tidy_at = now + _TIDY_S
         dues = [self._warden.deadline(), self._respawn_at, self._tidy_at]
-        if self._notices or self._remarks:
+        if self._notices or self._nudged:
             dues.append(now)
         self._timer.set(min((due for due in dues if due is not None), default=None))
 

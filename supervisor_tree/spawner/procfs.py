@@ -9,7 +9,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["MARK_KEY", "Stat", "children_of", "command_line", "environ_mark", "everyone", "stat"]
+__all__ = [
+    "MARK_KEY",
+    "Stat",
+    "children_of",
+    "children_of_thread",
+    "command_line",
+    "environ_mark",
+    "everyone",
+    "stat",
+]
 
 # The environment key that names the scope: <instance>:<path>:<generation>.
 MARK_KEY = "SUPERVISOR_TREE_SCOPE"
@@ -66,6 +75,11 @@ def environ_mark(pid: int) -> str | None:
     begin += 1 + len(key)
     end = raw.find(b"\0", begin)
     return os.fsdecode(raw[begin : end if end >= 0 else len(raw)]) or None
+
+
+def children_of_thread(thread: int) -> list[int]:
+    """The same of one thread of this process, which is all of it where there is no other."""
+    return [*map(int, _read(f"/proc/self/task/{thread}/children").split())]
 
 
 def command_line(pid: int) -> str:

@@ -46,7 +46,7 @@ class Warden:
         instance: str,
         poller: select.epoll,
         *,
-        is_ours: Callable[[procfs.Stat], bool] = lambda _: True,
+        is_ours: Callable[[procfs.Stat], bool] | None = None,
     ) -> None:
         self.lives: dict[Key, Life] = {}
         self._instance = instance
@@ -189,12 +189,12 @@ class Warden:
         """Whose are the children of this process that are no leaders?  Reaps dead ones."""
         found: dict[Life, list[int]] = {}
         strays: set[int] = set()
-        for pid in procfs.children_of(os.getpid()):
+        for pid in self._children():
             if pid in self._leaders:
                 continue
             now = procfs.stat(pid)
             life = self._orphans.get(pid)
-            if now is None or (life is None and not self._is_ours(now)):
+            if now is None or (life is None and self._is_ours and not self._is_ours(now)):
                 continue
             if now.dead:
                 self._reap_orphan(pid)
@@ -210,6 +210,11 @@ class Warden:
             self._out.append((_stray(pid), None))
         self._strays = strays
         return found
+
+    def _children(self) -> list[int]:
+        pid = os.getpid()
+        # Who has children of other kinds may have threads as well, the spawner never has.
+        return procfs.children_of(pid) if self._is_ours else procfs.children_of_thread(pid)
 
     def _owner(self, pid: int, now: procfs.Stat) -> Life | None:
         life = self._leaders.get(now.session)
