@@ -50,10 +50,10 @@ from supervisor_tree.spawner.client import (
     SpawnerStarted,
 )
 
-__all__ = ["Host", "HostSettings", "run"]
+__all__ = ["Host", "run"]
 
-EXIT_FAILED = 1
-EXIT_INTENSITY = 70  # EX_SOFTWARE: the tree has used up its restarts
+_EXIT_FAILED = 1
+_EXIT_INTENSITY = 70  # EX_SOFTWARE: the tree has used up its restarts
 
 _LOGGER_PATIENCE_S = 5.0  # the tree starts without a logger rather than not at all
 _LAST_WORDS_S = 0.5  # for replies that are still on their way when the host ends
@@ -425,11 +425,11 @@ class Host:
         if self._asked_to_stop or ended.why is Why.STOPPED:
             return 0
         if ended.why is Why.INTENSITY:
-            return EXIT_INTENSITY
+            return _EXIT_INTENSITY
         if ended.why is Why.SIGNIFICANT and ended.cause_exit is not None:
             reason = ended.cause_exit
             return 128 + reason.signal if reason.signal is not None else reason.code or 0
-        return EXIT_FAILED
+        return _EXIT_FAILED
 
     def _tell(self, line: str) -> None:
         """One line to the host's log and to whoever looks on."""

@@ -24,7 +24,7 @@ class AnsweringHost:
         self.run_dir = run_dir
         self.turns = 0
         host.run_dir = str(run_dir)
-        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._orders: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._open = threading.Event()
         self._ended = False

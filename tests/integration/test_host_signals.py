@@ -31,7 +31,9 @@ def test_the_first_signal_stops_the_tree_in_order(tmp_path: Path, number: int) -
     with RunningHost(config, tmp_path) as host:
         host.wait_ready("/b")
         assert host.stop(number) == 0
-        stopped = [line.split()[1] for line in host.output.splitlines() if line.endswith(" stopped")]
+        stopped = [
+            line.split()[1] for line in host.output.splitlines() if line.endswith(" stopped")
+        ]
         assert stopped == ["/b", "/a"]
         assert not list(host.run_dir.glob("*.sock"))
 
