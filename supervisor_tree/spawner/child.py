@@ -102,7 +102,7 @@ def can_fail(spec: ChildSpec) -> bool:
 
 def run(order: Order, show_mark: Callable[[str], None]) -> int:
     """Become the agent or the program; returns the code to exit with, or raises SetupError."""
-    account = set_up(order)
+    account = _set_up(order)
     if order.gate >= 0:
         set_title(f"{order.path} (spare)")
         order = _wait_at(order)
@@ -170,7 +170,7 @@ def _run_program(order: Order, account: pwd.struct_passwd | None) -> NoReturn:
     _execute(order.spec.command or (), environment)
 
 
-def set_up(order: Order) -> pwd.struct_passwd | None:
+def _set_up(order: Order) -> pwd.struct_passwd | None:
     """Session, descriptors, limits, user, directory; returns the account it runs under now."""
     os.setsid()
     _arrange_descriptors(order)
@@ -273,8 +273,8 @@ def _environment(order: Order, account: pwd.struct_passwd | None) -> dict[str, s
             "SHELL": account.pw_shell,
             "USER": account.pw_name,
         }
-    if order.spec.env_file:
-        environment |= _from_file(order.spec.env_file)
+    for name in order.spec.env_files:
+        environment |= _from_file(name)
     return environment | _own_part(order)
 
 

@@ -17,7 +17,6 @@ import select
 import signal
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 from supervisor_tree.runtime.launcher import (
     Exited,
@@ -31,6 +30,7 @@ from supervisor_tree.spawner import kernel, procfs
 from supervisor_tree.spawner.birth import Recipe, SpawnerProcess
 from supervisor_tree.spawner.lives import Key, Life, read_mark
 from supervisor_tree.spawner.protocol import Frame, ProtocolError, SpecPacker, to_notice
+from supervisor_tree.spawner.records import Patience, Record, discard
 from supervisor_tree.spawner.remarks import (
     ModuleLeftOut,
     Preloaded,
@@ -50,19 +50,6 @@ __all__ = [
 ]
 
 _TIDY_S = 1.0  # how often orphans of adopted lives are looked after
-_AGAIN_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # delays between spawners that do not live long
-_LONG_S = 10.0
-
-
-@dataclass(slots=True)
-class _Record:
-    """What the root knows of one life.  `pid` is 0 until it is told of."""
-
-    launch: Launch
-    spawner: SpawnerProcess | None
-    pid: int = 0
-    start_ticks: int = 0
-    asked: set[str] = field(default_factory=set)  # stop, kill
 
 
 class SpawnerLauncher:
@@ -76,17 +63,17 @@ class SpawnerLauncher:
         self._poller.register(self._timer.fd, select.EPOLLIN)
         self._own_session = os.getsid(0)
         self._warden = Warden(recipe.instance, self._poller, is_ours=self._is_ours)
-        self._records: dict[Key, _Record] = {}
+        self._records: dict[Key, Record] = {}
         self._spawners: list[SpawnerProcess] = []
         self._current: SpawnerProcess | None = None
         self._waiting: list[Key] = []  # launches for which there is no spawner yet
-        self._short_lives = 0
+        self._patience = Patience()
         self._respawn_at: float | None = None
         self._tidy_at: float | None = None
         self._packer = SpecPacker()
         self._notices: list[LauncherNotice] = []
         self._remarks: list[Remark] = []
-        self._unadopted: list[_Record] = []
+        self._unadopted: list[Record] = []
         self._nudged = False  # there are remarks that no `collect` has announced
         self._closed = False
 
@@ -146,7 +133,7 @@ class SpawnerLauncher:
         if key in self._records:
             self._refuse(launch, "fork", "this life has begun already")
             return
-        self._records[key] = _Record(launch, None)
+        self._records[key] = Record(launch, None)
         self._give(key)
 
     def stop(self, path: str, generation: int) -> None:
@@ -208,7 +195,7 @@ class SpawnerLauncher:
             return
         self._closed = True
         for notice in self._notices:
-            _discard(notice)
+            discard(notice)
         for spawner in self._spawners:
             spawner.close()
         self._warden.close()
@@ -272,7 +259,7 @@ class SpawnerLauncher:
         match notice:
             case Spawned():
                 if record is None:
-                    _discard(notice)
+                    discard(notice)
                     return
                 record.pid = notice.pid
                 record.start_ticks = notice.start_ticks
@@ -360,7 +347,7 @@ class SpawnerLauncher:
             self._respawn_at = None
             self._bring_up()
         except OSError:
-            self._respawn_at = time.monotonic() + _AGAIN_S[-1]
+            self._respawn_at = time.monotonic() + Patience.LONGEST_S
 
     def _lose(self, spawner: SpawnerProcess) -> None:
         """The socket has ended: all that was told is taken in.  Wait for the death itself,
@@ -373,10 +360,8 @@ class SpawnerLauncher:
         if spawner is not self._current:
             return
         self._current = None
-        lived = time.monotonic() - spawner.started
-        self._short_lives = 0 if lived > _LONG_S else self._short_lives + 1
-        delay = _AGAIN_S[min(self._short_lives, len(_AGAIN_S)) - 1] if self._short_lives else 0.0
-        self._respawn_at = time.monotonic() + delay
+        now = time.monotonic()
+        self._respawn_at = now + self._patience.after(now - spawner.started)
 
     def _bury(self, spawner: SpawnerProcess) -> None:
         """A spawner is dead: its children are ours now."""
@@ -392,7 +377,7 @@ class SpawnerLauncher:
                 self._adopt(record)
             self._begin_anew({key for key, record in mine.items() if not record.pid})
 
-    def _adopt(self, record: _Record) -> None:
+    def _adopt(self, record: Record) -> None:
         """Take charge of a life whose spawner is dead; it is unreaped, so the pid is its own."""
         launch = record.launch
         try:
@@ -460,10 +445,3 @@ class SpawnerLauncher:
         return stat.session != self._own_session and all(
             stat.pid != spawner.pid for spawner in self._spawners
         )
-
-
-def _discard(notice: LauncherNotice) -> None:
-    if isinstance(notice, Spawned):
-        for fd in (notice.stdout, notice.stderr):
-            if fd >= 0:
-                os.close(fd)

@@ -68,6 +68,12 @@ class Warden:
         self._by_fd[life.pidfd] = (life, None)
         self._poller.register(life.pidfd, select.EPOLLIN)
 
+    def rename(self, life: Life, generation: int) -> None:
+        """A spare becomes a life of its own."""
+        del self.lives[life.key]
+        life.generation = generation
+        self.lives[life.key] = life
+
     def stop(self, path: str, generation: int) -> None:
         """The child's stop signal to the leader."""
         life = self.lives.get((path, generation))

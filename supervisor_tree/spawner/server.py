@@ -16,12 +16,13 @@ from typing import Any
 
 import msgpack
 
-from supervisor_tree.runtime.launcher import LaunchFailed, Spawned
+from supervisor_tree.runtime.launcher import Exited, LaunchFailed, Spawned
 from supervisor_tree.spawner import child, kernel
 from supervisor_tree.spawner.forking import STATUS_BYTES, Birth, give_birth
 from supervisor_tree.spawner.lives import Life, mark_of, terms_of
 from supervisor_tree.spawner.protocol import Channel, Frame, SpecUnpacker, from_notice
 from supervisor_tree.spawner.scope import Warden
+from supervisor_tree.spawner.spares import SparePool
 from supervisor_tree.spawner.title import MarkSlot
 
 __all__ = ["Config", "Spawner"]
@@ -63,9 +64,10 @@ class Spawner:
         self._warden = Warden(config.instance, self._poller)
         self._sigchld = kernel.sigchld_fd()
         self._slot = slot
-        self._base = take_base_environment()
+        self._base = _take_base_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._nofile = raise_nofile()
+        self._nofile = _raise_nofile()
+        self._spares = SparePool(config.instance, self._warden, slot)
         self._unready: dict[int, Birth] = {}  # by status pipe
         self._specs = SpecUnpacker()
         self._retiring = False
@@ -81,7 +83,10 @@ class Spawner:
     def run(self) -> None:
         """Serve until the root is gone, or this spawner is retired and its last child is."""
         while not self._is_over():
-            for fd, _ in self._poller.poll(self._timeout()):
+            events = self._poller.poll(self._timeout())
+            if not events:
+                self._spares.work(time.monotonic())
+            for fd, _ in events:
                 if fd == self._channel.fileno():
                     self._serve()
                 elif fd == self._sigchld:
@@ -103,7 +108,8 @@ class Spawner:
         return self._retiring and not self._warden.lives and not self._channel.backlog
 
     def _timeout(self) -> float | None:
-        ends = [end for end in (self._warden.deadline(), self._end_at) if end is not None]
+        dues = (self._warden.deadline(), self._spares.deadline(), self._end_at)
+        ends = [due for due in dues if due is not None]
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def _report(self) -> None:
@@ -111,12 +117,15 @@ class Spawner:
         for notice, life in self._warden.settle(time.monotonic()):
             done = None if life is None else _Release(self._warden, life)
             self._channel.send(from_notice(notice), done=done)
+            if isinstance(notice, Exited):
+                self._spares.life_ended(notice.path, notice.asked)
 
     def _watch_channel(self) -> None:
         if self._end_at is not None:
             return
         if self._channel.ended:
             self._poller.unregister(self._channel.fileno())
+            self._spares.drop_all()
             now = time.monotonic()
             self._end_at = now + END_LIMIT_S
             self._warden.end_all(now, END_GRACE_S)
@@ -143,6 +152,7 @@ class Spawner:
                     self._warden.signal(path, generation, number)
                 case ["retire"]:
                     self._retiring = True
+                    self._spares.drop_all()
 
     def _launch(self, path: str, generation: int, packed: bytes, *rest: Any) -> None:
         args, environment, capture = rest
@@ -169,12 +179,18 @@ class Spawner:
         )
         if spec.env_file:
             import dotenv  # noqa: F401, PLC0415 - before the fork, for all later ones
-        try:
-            birth = give_birth(order, capture, self._slot)
-        except OSError as error:
-            self._refuse(path, generation, f"cannot fork: {error.strerror}")
-            return
-        self._warden.watch(birth.life)
+        birth = None if self._retiring else self._spares.take(order, packed, capture)
+        if birth is None:
+            try:
+                birth = give_birth(order, capture, self._slot)
+            except OSError as error:
+                self._refuse(path, generation, f"cannot fork: {error.strerror}")
+                return
+            self._warden.watch(birth.life)
+        self._follow(birth)
+
+    def _follow(self, birth: Birth) -> None:
+        """Tell of a birth, now or when its set-up has ended well."""
         if birth.status < 0:
             self._announce(birth)
             return
@@ -231,7 +247,7 @@ class _Release:
         self.warden.release(self.life)
 
 
-def take_base_environment() -> dict[str, str]:
+def _take_base_environment() -> dict[str, str]:
     """What children inherit of the host's environment; the rest is taken out of os.environ."""
     for key in list(os.environ):
         if child.is_owned(key):
@@ -239,7 +255,7 @@ def take_base_environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def raise_nofile() -> tuple[int, int]:
+def _raise_nofile() -> tuple[int, int]:
     """Take all the descriptors one may have; returns the former limits, which children get."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -13,7 +13,8 @@ from typing import Any
 from supervisor_tree.core.specs import ChildSpec
 from supervisor_tree.runtime.launcher import Exited, Launch, LaunchFailed, Spawned
 from supervisor_tree.spawner import procfs
-from supervisor_tree.spawner.client import Remark, SpawnerLauncher
+from supervisor_tree.spawner.client import SpawnerLauncher
+from supervisor_tree.spawner.remarks import Remark
 from supervisor_tree.testing import Probe
 
 __all__ = ["DEADLINE_S", "Spawning", "alive", "gone_within", "read_all", "wait_for"]

@@ -15,7 +15,7 @@ import pytest
 
 from supervisor_tree.runtime.launcher import Exited, Leaked, Spawned
 from supervisor_tree.spawner import procfs
-from supervisor_tree.spawner.client import SpawnerLost, SpawnerStarted
+from supervisor_tree.spawner.remarks import SpawnerLost, SpawnerStarted
 from tests.integration.spawning import (
     Spawning,
     alive,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_tree.spawner.client import ModuleLeftOut, Preloaded
+from supervisor_tree.spawner.remarks import ModuleLeftOut, Preloaded
 from tests.integration.spawning import Spawning, alive, gone_within, read_line
 
 AGENT = """

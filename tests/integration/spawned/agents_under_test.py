@@ -67,3 +67,8 @@ def leave_a_daemon(ctx: Any) -> None:
         signal.pause()
     os.wait()
     ctx.stopping.wait()
+
+
+def tell_life(ctx: Any) -> None:
+    print(os.environ["SUPERVISOR_TREE_GENERATION"], ctx.args["number"])
+    ctx.stopping.wait()

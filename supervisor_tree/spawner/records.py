@@ -1,0 +1,50 @@
+"""What the root keeps of each life that a spawner has been told to make."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from supervisor_tree.runtime.launcher import Launch, LauncherNotice, Spawned
+from supervisor_tree.spawner.birth import SpawnerProcess
+
+__all__ = ["Patience", "Record", "discard"]
+
+
+@dataclass(slots=True)
+class Record:
+    """One life.  `pid` is 0 until its birth is told; `asked` holds "stop" and "kill"."""
+
+    launch: Launch
+    spawner: SpawnerProcess | None
+    pid: int = 0
+    start_ticks: int = 0
+    asked: set[str] = field(default_factory=set)
+
+
+class Patience:
+    """How long to wait before another spawner, if the last ones did not live long."""
+
+    LONGEST_S: ClassVar[float] = 5.0
+    _DELAYS_S = (0.0, 0.1, 0.5, 1.0, 2.0, LONGEST_S)
+    _LONG_LIFE_S = 10.0
+
+    def __init__(self) -> None:
+        self._short_lives = 0
+
+    def after(self, lived_s: float) -> float:
+        """Seconds to wait after a spawner that lived so long."""
+        if lived_s > self._LONG_LIFE_S:
+            self._short_lives = 0
+        delay = self._DELAYS_S[min(self._short_lives, len(self._DELAYS_S) - 1)]
+        self._short_lives += 1
+        return delay
+
+
+def discard(notice: LauncherNotice) -> None:
+    """Close the descriptors of a notice that nobody will take."""
+    if isinstance(notice, Spawned):
+        for fd in (notice.stdout, notice.stderr):
+            if fd >= 0:
+                os.close(fd)
