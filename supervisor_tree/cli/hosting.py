@@ -34,7 +34,6 @@ def run(options: Namespace) -> int:
         log_dir=Path(log_dir),
         preload=config.host.preload,
         logs=config.host.logs,
-        env_file=config.host.env_file,
         config=config.host.file,
         sys_path=_search_path(options.config),
         console=not options.quiet,

@@ -25,7 +25,7 @@ from supervisor_tree.config.fields import ID_PATTERN
 from supervisor_tree.config.hostconfig import Config, HostConfig
 from supervisor_tree.config.messages import validate
 from supervisor_tree.config.source import Source, from_plain_data, read
-from supervisor_tree.core.specs import Logs, SupervisorSpec
+from supervisor_tree.core.specs import ChildSpec, Logs, SupervisorSpec
 from supervisor_tree.errors import ConfigError, ConfigProblem
 
 __all__ = ["from_data", "load"]
@@ -82,9 +82,26 @@ def _config(source: Source, file: str | None, *, strict: bool) -> Config:
         raise ConfigError(_in_order(source.problems) + _in_order(assembly.left_out))
     return Config(
         host=host,
-        tree=assembly.tree,
+        tree=_beneath(assembly.tree, host.env_file),
         problems=tuple(_in_order(assembly.left_out)),
         sources=((file,) if file else ()) + tuple(files),
+    )
+
+
+def _beneath(tree: SupervisorSpec, env_file: str | None) -> SupervisorSpec:
+    """The tree with the host's `env_file` read by every child before its own."""
+    if env_file is None:
+        return tree
+
+    def child_beneath(child: ChildSpec) -> ChildSpec:
+        if child.supervisor is not None:
+            return replace(child, supervisor=_beneath(child.supervisor, env_file))
+        return replace(child, env_file=(env_file, *child.env_files))
+
+    return replace(
+        tree,
+        children=tuple(child_beneath(child) for child in tree.children),
+        child=None if tree.child is None else child_beneath(tree.child),
     )
 
 

@@ -191,7 +191,7 @@ class ChildSpec:
     description: str = ""
     capabilities: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    env_file: str | None = None
+    env_file: str | tuple[str, ...] | None = None  # of several, the later ones win
     cwd: str | None = None
     user: str | None = None
     group: str | None = None
@@ -199,6 +199,13 @@ class ChildSpec:
     stop_signal: str = "SIGTERM"
     limits: Limits = field(default_factory=Limits)
     logs: Logs | None = None
+
+    @property
+    def env_files(self) -> tuple[str, ...]:
+        """The files of KEY=VALUE lines, in the order in which they are read."""
+        if self.env_file is None:
+            return ()
+        return (self.env_file,) if isinstance(self.env_file, str) else self.env_file
 
     @property
     def kind(self) -> Kind:
@@ -336,6 +343,7 @@ _READERS: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
     },
     ChildSpec: {
         "command": tuple,
+        "env_file": lambda value: value if isinstance(value, str) else tuple(value),
         "supervisor": _part(SupervisorSpec),
         "restart": _word(Restart),
         "on_limit": _word(OnLimit),

@@ -29,7 +29,6 @@ class HostSettings:
     log_dir: Path
     preload: tuple[str, ...] = ()
     logs: Logs = field(default_factory=Logs)
-    env_file: str | None = None
     config: str | None = None
     sys_path: tuple[str, ...] = ()
     console: bool = False

@@ -28,6 +28,7 @@ class RunningHost:
             **os.environ,
             "XDG_STATE_HOME": str(directory / "state"),
             "SUPERVISOR_TREE_RUN_DIR": str(self.run_dir),
+            "FROM_HOST": "host",
         }
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
