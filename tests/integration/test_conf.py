@@ -27,7 +27,11 @@ def test_a_sample_runs_until_it_is_told_to_stop(sample, tmp_path):
         children = [row for row in rows if row["kind"] != "supervisor"]
         # A robot that crashes now and then may be between two lives at this moment.
         assert {row["state"] for row in children} <= {"running", "starting", "backoff", "stopped"}
-        assert any(row["state"] == "running" for row in children)
+        # Workers may have done their work already.
+        assert any(
+            row["state"] == "running" or (row["last_exit"] or {}).get("kind") == "normal"
+            for row in children
+        )
         pids = [row["pid"] for row in rows if row["pid"]]
 
         assert host.stop(signal.SIGINT) == 0, host.output
