@@ -56,6 +56,7 @@ from supervisor_tree.runtime.reactor import Reactor
 
 __all__ = ["Driver", "Life", "Outside"]
 
+_ORDERS = (StartChild, SignalChild)
 _HELD_DATAGRAMS = 1024  # from processes that the launcher has not told of yet
 _HELD_S = 1.0
 
@@ -112,8 +113,7 @@ class Driver:
 
     def handle(self, stimulus: Stimulus) -> None:
         """Let the core decide about one stimulus and carry out what it says."""
-        for action in self.tree.handle(stimulus, self._reactor.clock.now()):
-            self._perform(action)
+        self._perform_all(self.tree.handle(stimulus, self._reactor.clock.now()))
 
     def submit(self, make: Callable[[int], Stimulus], answer: Callable[[Any], None]) -> None:
         """Give the core a request; `answer` is called with the result, now or later."""
@@ -145,8 +145,7 @@ class Driver:
                 case _:
                     assert_never(notice)
         stimuli += self._deliver_held()
-        for action in self.tree.handle_all(stimuli, now):
-            self._perform(action)
+        self._perform_all(self.tree.handle_all(stimuli, now))
         self._exit_facts.clear()
 
     def life_of(self, path: str) -> Life | None:
@@ -262,6 +261,18 @@ class Driver:
             yield ChildReady(life.path, life.generation)
 
     # --- what the core wants ----------------------------------------------------------
+
+    def _perform_all(self, actions: list[Action]) -> None:
+        """Start and stop first, tell afterwards: a new life need not wait for the news.
+
+        Orders keep their order among themselves, and so does all the rest.
+        """
+        for action in actions:
+            if isinstance(action, _ORDERS):
+                self._perform(action)
+        for action in actions:
+            if not isinstance(action, _ORDERS):
+                self._perform(action)
 
     def _perform(self, action: Action) -> None:
         match action:
