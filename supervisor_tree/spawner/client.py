@@ -40,14 +40,7 @@ from supervisor_tree.spawner.remarks import (
 )
 from supervisor_tree.spawner.scope import Warden
 
-__all__ = [
-    "ModuleLeftOut",
-    "Preloaded",
-    "Remark",
-    "SpawnerLauncher",
-    "SpawnerLost",
-    "SpawnerStarted",
-]
+__all__ = ["SpawnerLauncher"]
 
 _TIDY_S = 1.0  # how often orphans of adopted lives are looked after
 

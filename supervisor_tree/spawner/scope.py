@@ -322,7 +322,7 @@ class Warden:
                 self._finish(life)
             return
         if life.phase is Phase.RUNNING:
-            life.phase = Phase.ENDING
+            life.phase = Phase.KILLING if life.grace == 0 else Phase.ENDING
             life.deadline = None if life.grace is None else now + life.grace
         if life.phase is Phase.ENDING:
             self._tell(life)
