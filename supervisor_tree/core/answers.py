@@ -76,11 +76,23 @@ def _about_a_child(sup: Supervisor, lane: Lane, message: Any) -> None:
     elif _is_over(child, message):
         sup.tree.reply(message.request, ("ok",))
     elif child is None:
-        sup.tree.reply(message.request, ("error", "not_found"))
+        sup.tree.reply(message.request, _about_nobody(sup, message))
     elif child.lane is not lane:
         sup.post(child.lane, message)
     else:
         ANSWERS[child.state, type(message)](sup, lane, child, message)
+
+
+def _about_nobody(sup: Supervisor, message: Any) -> Term | tuple[str, ChildSpec]:
+    """OTP: under simple_one_for_one the template's id stands for its specification."""
+    template = sup.template()
+    if (
+        template is not None
+        and isinstance(message, GetChildspecRequested)
+        and message.id == template.id
+    ):
+        return ("ok", template)
+    return ("error", "not_found")
 
 
 def _is_over(child: Child | None, message: Any) -> bool:

@@ -127,6 +127,11 @@ def _carry_out(sup: Supervisor, lane: Lane, child: Child) -> None:
     if len(members) == 1:
         work.starts.append(child)
     else:
+        if child.state is ChildState.BACKOFF:
+            # OTP: a retry leaves the whole group undefined, also the child that it is due to;
+            # if one before it fails to start, that one is restarting and this one is not.
+            life.cancel_timer(sup, child)
+            sup.tree.move(child, ChildState.STOPPED, "restarted with its group")
         work.stops.extend(m for m in reversed(members) if m is not child)
         work.starts.extend(m for m in members if m.spec.restart is not Restart.TEMPORARY)
     lane.work = work
