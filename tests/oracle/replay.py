@@ -41,7 +41,7 @@ __all__ = ["compare", "main", "read_pairs", "run_scenario"]
 
 _SHOWN = 5  # scenarios whose differences are printed
 _TERMINATED_WHILE_DUE = ("backoff", "stopped", "terminated")
-_BY_ID = {
+_BY_ID: dict[str, Callable[[int, str, str], Stimulus]] = {
     "restart_child": RestartChildRequested,
     "delete_child": DeleteChildRequested,
     "get_childspec": GetChildspecRequested,
@@ -158,22 +158,24 @@ class Replay:
         sup = world.tree.supervisors[above]
         if key not in self.hooks or (above != "/" and sup.phase is Phase.BOOTING):
             return
-        rets = []
+        rets: list[Any] = []
         self.hooked.append((*key, rets))
         for item in self.hooks[key]:
             stimuli: list[Stimulus] = []
             if item["op"] == "parent_terminate":
-                rets.append(["ok"])
-                stimuli.append(self._parent_stop(sup))
+                stimuli.append(self._parent_stop(sup, rets))
             else:
                 rets.append(self._item(item, "root" + above.rstrip("/"), stimuli))
             world.feed(stimuli)
 
-    def _parent_stop(self, sup: Supervisor) -> Stimulus:
+    def _parent_stop(self, sup: Supervisor, rets: list[Any]) -> Stimulus:
         if sup.record is None:
+            rets.append(["ok"])
             return ShutdownRequested("/")
         parent = sup.record.owner.path
-        return TerminateChildRequested(self._number(lambda _: None), parent, sup.record.id)
+        stop = TerminateChildRequested(self._number(self._shown), parent, sup.record.id)
+        rets.append(Pending(self.request))
+        return stop
 
     # --- items ---------------------------------------------------------------------------
 
@@ -313,7 +315,10 @@ class Replay:
             case ("ok", OracleSpec() as spec):
                 return ["ok", _shown_spec(spec)]
             case ("ok", int() | str() as handle, *rest):
-                return ["ok", self.world.name_of(handle), *rest]
+                process = self.world.process_of(handle)
+                # In our core a nested supervisor has no start function that could return more.
+                rest = [process.info] if process.info is not None else rest
+                return ["ok", process.name, *rest]
             case ("error", ("already_started", handle)):
                 return ["error", ["already_started", self.world.name_of(handle)]]
         return plain(result)

@@ -74,6 +74,7 @@ class Process:
     node: Mapping[str, Any]
     pid: int
     alive: bool = True
+    info: str | None = None  # what the start function of a supervisor has returned besides
 
     @property
     def name(self) -> str:
@@ -200,6 +201,7 @@ class World:
             self._pending.append([ChildStartIgnored(*life)])
         elif spec.supervisor is not None:
             process = self._born(path, life, spec, supervisor=True)
+            process.info = "extra" if outcome == "extra" else None
             self.note(["init", path, process.incarnation])
             self._pending.append([ChildSpawned(*life, process.pid)])
         else:
@@ -263,9 +265,11 @@ class World:
         self.groups.append(group)
 
     def _record(self, process: Process, event: list[Any]) -> None:
-        above = process.life[0].rpartition("/")[0] or "/"
+        path = process.life[0]
+        above = path.rpartition("/")[0] or "/"
         sup = self.tree.supervisors.get(above)
-        self.note(event, above if "~" in process.life[0] or (sup and sup.simple) else None)
+        unordered = path != "/" and ("~" in path or (sup is not None and sup.simple))
+        self.note(event, above if unordered else None)
 
     def take_events(self) -> list[list[Any]]:
         """The events of one step: in runs of one simple supervisor `sig` first, then by name."""
@@ -371,12 +375,16 @@ class World:
 
     # --- pictures ----------------------------------------------------------------------
 
-    def name_of(self, handle: Any) -> Any:
-        """`path#incarnation` for a pid, or for a supervisor's `path#generation`."""
+    def process_of(self, handle: int | str) -> Process:
+        """Which process a pid, or a supervisor's `path#generation`, stands for."""
         if isinstance(handle, int):
-            return self.by_pid[handle].name
+            return self.by_pid[handle]
         path, _, generation = handle.rpartition("#")
-        return self.processes[path, int(generation)].name
+        return self.processes[path, int(generation)]
+
+    def name_of(self, handle: int | str) -> str:
+        """`path#incarnation`."""
+        return self.process_of(handle).name
 
     def children_of(self, shown: Iterable[Any], *, simple: bool) -> list[Any]:
         """which_children as OTP's trace has it."""
@@ -406,6 +414,7 @@ class World:
         return tree
 
 
-def _sort_key(name: Any) -> tuple[str, int]:
+def _sort_key(name: Any) -> tuple[bool, str, int]:
+    """By path and incarnation; those that have no process come last."""
     path, _, incarnation = (name or "").partition("#")
-    return path, int(incarnation or 0)
+    return not incarnation, path, int(incarnation or 0)
