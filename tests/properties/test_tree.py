@@ -72,7 +72,7 @@ def specs(draw: st.DrawFn, child_id: str, depth: int, auto: AutoShutdown) -> Chi
     """One child; a nested supervisor now and then."""
     restart = draw(st.sampled_from(Restart))
     lasting = restart is Restart.PERMANENT or auto is AutoShutdown.NEVER
-    shutdowns = st.sampled_from([None, 0.0, 2.0, "brutal_kill", "infinity"])
+    shutdowns: st.SearchStrategy[Any] = st.sampled_from([None, 0.0, 2.0, "brutal_kill", "infinity"])
     needs = st.lists(
         st.builds(Need, child=ids, condition=st.sampled_from(Condition)), max_size=1
     ).map(tuple)

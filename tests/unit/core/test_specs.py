@@ -113,7 +113,8 @@ def test_a_specification_survives_the_way_through_plain_data():
 
 def test_a_wrong_word_is_kept_for_the_supervisor_to_refuse():
     assert spec_from_data({"id": "a", "agent": "m:a", "restart": "maybe"}).restart == "maybe"
-    assert spec_from_data({"id": "a", "agent": "m:a", "restart": 7}).restart == 7
+    number: object = spec_from_data({"id": "a", "agent": "m:a", "restart": 7}).restart
+    assert number == 7
     assert spec_from_data({"id": "a", "agent": "m:a", "backoff": None}).backoff is None
 
 
