@@ -44,15 +44,15 @@ $(VENV)/bin/python:
 		echo "cannot make $(VENV): install the venv module (Debian: python3-venv)" >&2; exit 1; }
 
 $(VENV)/.installed: $(PACKAGING) | $(VENV)/bin/python
-	$(PIP) install --editable .
+	$(PIP) install --config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(PACKAGING) | $(VENV)/bin/python
-	$(PIP) install --editable '.[dev]'
+	$(PIP) install --config-settings editable_mode=compat --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(PACKAGING) | $(VENV)/bin/python
-	$(PIP) install --editable '.[dev,bench]'
+	$(PIP) install --config-settings editable_mode=compat --editable '.[dev,bench]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 # Peers to measure against; one that cannot be had is left out of the measurement.

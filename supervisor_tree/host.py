@@ -25,7 +25,7 @@ from supervisor_tree.control.operations import Operations
 from supervisor_tree.control.render import event_line, tree_lines, why_ended
 from supervisor_tree.control.rows import nested
 from supervisor_tree.control.server import ControlServer
-from supervisor_tree.core.actions import Report, TreeEnded, Why
+from supervisor_tree.core.actions import Report, TreeEnded
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.specs import SupervisorSpec
 from supervisor_tree.core.stimuli import BootRequested, ShutdownRequested, Stimulus
@@ -42,18 +42,15 @@ from supervisor_tree.runtime.reactor import Reactor
 from supervisor_tree.runtime.settings import HostSettings, prepare_directories
 from supervisor_tree.runtime.signals import SignalQueue
 from supervisor_tree.runtime.state import StateFile, find_leftovers
-from supervisor_tree.spawner.client import (
+from supervisor_tree.spawner.client import SpawnerLauncher
+from supervisor_tree.spawner.remarks import (
     ModuleLeftOut,
     Preloaded,
-    SpawnerLauncher,
     SpawnerLost,
     SpawnerStarted,
 )
 
 __all__ = ["Host", "run"]
-
-_EXIT_FAILED = 1
-_EXIT_INTENSITY = 70  # EX_SOFTWARE: the tree has used up its restarts
 
 _LOGGER_PATIENCE_S = 5.0  # the tree starts without a logger rather than not at all
 _LAST_WORDS_S = 0.5  # for replies that are still on their way when the host ends
@@ -82,6 +79,7 @@ class Host:
         self._tree_booted = False
         self._interrupts = 0
         self._version = version("supervisor_tree")
+        self._said: list[str] = []
         self.failure = ""  # why the tree has ended, if not because it was asked to
         self._refusal: str | None = None
         self._on_listening: Callable[[], None] = _nothing
@@ -161,7 +159,7 @@ class Host:
             self.notify.open_to_everyone()
         self.streams = LogStreams()
         self.streams.listen(str(settings.run_dir))
-        self.say = self.streams.own_writer()
+        self._write_lines = self.streams.own_writer()
         self.launcher = SpawnerLauncher.start(
             instance=self.instance,
             preload=settings.preload,
@@ -204,11 +202,17 @@ class Host:
             if row is not None and row.ready:
                 self._became_ready()
         self.operations.look()
+        self._write_said()
         due = self.streams.due()
         if due is not None:
             self.reactor.call_at("logs", due, self.streams.tick)
         if self._console is not None and self._console.waiting:
             self.reactor.call_in("console", 0.05, self._console.flush)
+
+    def _write_said(self) -> None:
+        if self._said:
+            self._write_lines("\n".join(self._said))
+            self._said.clear()
 
     def _became_ready(self) -> None:
         self.phase = "running"
@@ -242,6 +246,7 @@ class Host:
     def _close(self) -> None:
         self.state.remove()
         self.operations.give_up()
+        self._write_said()
         self.server.close(linger_s=_LAST_WORDS_S)
         self.launcher.close()
         self.launcher.wait_closed(_SPAWNER_END_S)
@@ -409,7 +414,7 @@ class Host:
     def tree_ended(self, ended: TreeEnded) -> None:
         """The tree goes first, the infrastructure after it, then the host."""
         if ended.path == "/":
-            self._exit_code = self._code_of(ended)
+            self._exit_code = 0 if self._asked_to_stop else ended.exit_code
             if self._exit_code:
                 self.failure = why_ended(ended)
                 self._tell(f"host {self.settings.name} has given up: {self.failure}")
@@ -420,16 +425,9 @@ class Host:
         else:
             self.reactor.stop()
 
-    def _code_of(self, ended: TreeEnded) -> int:
-        """0 if asked to stop, 70 for used-up restarts, a significant child's own code."""
-        if self._asked_to_stop or ended.why is Why.STOPPED:
-            return 0
-        if ended.why is Why.INTENSITY:
-            return _EXIT_INTENSITY
-        if ended.why is Why.SIGNIFICANT and ended.cause_exit is not None:
-            reason = ended.cause_exit
-            return 128 + reason.signal if reason.signal is not None else reason.code or 0
-        return _EXIT_FAILED
+    def say(self, line: str) -> None:
+        """A line for the host's log; written once per turn, together with others."""
+        self._said.append(line)
 
     def _tell(self, line: str) -> None:
         """One line to the host's log and to whoever looks on."""

@@ -131,6 +131,22 @@ class TreeEnded:
     why: Why = Why.STOPPED
     cause_exit: ExitReason | None = None
 
+    @property
+    def exit_code(self) -> int:
+        """What a host whose tree this was ends with.
+
+        0 if it was asked to; 70 (sysexits.h, EX_SOFTWARE) when restarts are used up; a
+        significant child's own code, or 128 and its signal as a shell says it; else 1.
+        """
+        if self.why in (Why.STOPPED, Why.KILLED):
+            return 0
+        if self.why is Why.INTENSITY:
+            return 70
+        if self.why is Why.SIGNIFICANT and self.cause_exit is not None:
+            reason = self.cause_exit
+            return 128 + reason.signal if reason.signal is not None else reason.code or 0
+        return 1
+
 
 Action: TypeAlias = (
     StartChild | SignalChild | SetTimer | CancelTimer | Publish | Reply | Report | TreeEnded

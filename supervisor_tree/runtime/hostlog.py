@@ -19,11 +19,21 @@ class OwnLines:
         self._pipe = pipe
 
     def write(self, text: str) -> None:
-        """Each line of `text` is written, cut at 4 KiB, or dropped."""
+        """Each line of `text` is written, cut at 4 KiB, or dropped; short ones share a write."""
+        chunk, lines = b"", 0
         for line in text.split("\n"):
-            if (self._untold and not self._tell()) or not self._put(line):
-                self.dropped += 1
-                self._untold += 1
+            data = line.encode("utf-8", "backslashreplace")[:_MAX_LINE] + b"\n"
+            if len(chunk) + len(data) > select.PIPE_BUF:
+                self._write_or_drop(chunk, lines)
+                chunk, lines = b"", 0
+            chunk += data
+            lines += 1
+        self._write_or_drop(chunk, lines)
+
+    def _write_or_drop(self, chunk: bytes, lines: int) -> None:
+        if (self._untold and not self._tell()) or not self._put(chunk):
+            self.dropped += lines
+            self._untold += lines
 
     def close(self) -> None:
         """End the pipe; later lines are dropped."""
@@ -34,16 +44,16 @@ class OwnLines:
             self._pipe = -1
 
     def _tell(self) -> bool:
-        told = self._put(f"dropped {self._untold} lines: the logger was behind")
+        told = self._put(b"dropped %d lines: the logger was behind\n" % self._untold)
         if told:
             self._untold = 0
         return told
 
-    def _put(self, line: str) -> bool:
+    def _put(self, data: bytes) -> bool:
         if self._pipe < 0:
             return False
         try:
-            os.write(self._pipe, line.encode("utf-8", "backslashreplace")[:_MAX_LINE] + b"\n")
+            os.write(self._pipe, data)
         except BlockingIOError:
             return False
         return True
