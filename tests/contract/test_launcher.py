@@ -32,7 +32,7 @@ def launcher(request: pytest.FixtureRequest) -> Iterator[Launcher]:
     real = SpawnerLauncher.start(instance=uuid.uuid4().hex, uncaptured=CHILDREN)
     yield real
     real.close()
-    assert real.wait_closed(5.0)
+    assert real.wait_closed(20.0)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ class Spawning:
                 for fd in {notice.stdout, notice.stderr} - {-1}:
                     os.close(fd)
         self.launcher.close()
-        assert self.launcher.wait_closed(5.0), "the spawner has not ended"
+        assert self.launcher.wait_closed(2 * DEADLINE_S), "the spawner has not ended"
         assert gone_within(2.0, marked(self.instance)), "processes with the mark are left"
 
 
