@@ -1,8 +1,8 @@
 """From SIGKILL to the first line of the next life.
 
 All contestants run side by side, idle, with one child each.  In each round each child is
-killed once, in turn, so that whatever else happens on the machine happens to all.  The
-clock is read right before kill(2), and by the child in its first line.
+killed once, in turns that rotate, so that whatever else happens on the machine happens to
+all.  The clock is read right before kill(2), and by the child in its first line.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = ["trivial", "usual", "warm"]
 
 _UP_S = 30.0
 _AGAIN_S = 20.0
+_SETTLE_S = 0.05  # for what the last one killed has still to do
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class _Contestant:
 
     def kill_once(self) -> None:
         """One sample, in milliseconds."""
-        time.sleep(max(0.0, self.life.at + self.peer.least_life_s - now_s()))
+        time.sleep(max(_SETTLE_S, self.life.at + self.peer.least_life_s - now_s()))
         begin = now_s()
         os.kill(self.life.pid, signal.SIGKILL)
         self.life = self.peer.lines.next(_AGAIN_S)
@@ -98,7 +99,8 @@ def _rounds(report: Report, workload: Workload, kinds: Sequence[type[Peer]], rou
             peer = stack.enter_context(kind(workload))
             contestants.append(_Contestant(peer, peer.wait_up(_UP_S)[0]))
         for number in range(rounds):
-            for contestant in contestants:
+            first = number % len(contestants)  # nobody always comes after the same one
+            for contestant in contestants[first:] + contestants[:first]:
                 if number % 6 == 0 or not contestant.peer.slow:
                     contestant.kill_once()
         for contestant in contestants:
