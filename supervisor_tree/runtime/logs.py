@@ -21,12 +21,12 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from supervisor_tree.core.specs import Logs
 from supervisor_tree.runtime.hostlog import OwnLines
 from supervisor_tree.runtime.logbook import file_of, format_batch, lost_text, prefix_of
+from supervisor_tree.runtime.logstate import LogStats, Stream, StreamLife, spare_pages
 from supervisor_tree.runtime.logwire import (
     Disconnected,
     Journal,
@@ -37,7 +37,7 @@ from supervisor_tree.runtime.logwire import (
     unread,
 )
 
-__all__ = ["OUTAGE_S", "LogStats", "LogStreams"]
+__all__ = ["OUTAGE_S", "LogStreams"]
 
 OUTAGE_S = 3.0
 _SOCKET_NAME = "logger.sock"
@@ -46,46 +46,6 @@ _SINK_SIZE = 1024 * 1024
 _SWEEP_S = 1.0  # while discarding: a second look at all pipes, besides what epoll tells
 _PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _EDGE = select.EPOLLIN | select.EPOLLET
-
-
-@dataclass(frozen=True, slots=True)
-class LogStats:
-    """Counters since the host began.  `lost_*` by the root, `dropped` by loggers (disk full)."""
-
-    connected: bool
-    connections: int
-    streams: int
-    lines: int
-    bytes: int
-    dropped: int
-    lost_lines: int
-    lost_bytes: int
-    own_dropped: int
-
-
-class _Stream:
-    """One pipe of one life."""
-
-    __slots__ = ("fd", "handed", "key", "lost_lines", "name", "torn")
-
-    def __init__(self, key: int, name: str, fd: int) -> None:
-        self.key = key
-        self.name = name
-        self.fd = fd
-        self.handed = False
-        self.lost_lines = 0  # not yet told to a logger
-        self.torn = False  # what is left begins within a line
-
-
-@dataclass(slots=True)
-class _Life:
-    """What the streams of one process have in common."""
-
-    path: str
-    generation: int
-    pid: int
-    limits: list[int]
-    streams: list[_Stream]
 
 
 class LogStreams:
@@ -102,15 +62,15 @@ class LogStreams:
         self._clock = clock
         self._max_streams = max_streams
         self._expected_pid: int | None = None
-        self._lives: dict[int, _Life] = {}  # by key of each of their streams
-        self._streams: dict[int, _Stream] = {}
-        self._by_fd: dict[int, _Stream] = {}
+        self._lives: dict[int, StreamLife] = {}  # by key of each of their streams
+        self._streams: dict[int, Stream] = {}
+        self._by_fd: dict[int, Stream] = {}
         self._next_key = 2
         self._epoll = select.epoll()
         self._listener: socket.socket | None = None
         self._address = ""
         self._connection: socket.socket | None = None
-        self._queue: list[tuple[list[Any], _Life | None]] = []
+        self._queue: list[tuple[list[Any], StreamLife | None]] = []
         self._away_since: float | None = clock()
         self._discarding = False
         self._sweep_at = 0.0
@@ -119,7 +79,7 @@ class LogStreams:
         os.ftruncate(self._memory, os.sysconf("SC_PAGESIZE"))
         self._journal = Journal(self._memory)
         self._sink = os.pipe2(os.O_CLOEXEC)
-        self._pages_left = _spare_pages()
+        self._pages_left = spare_pages()
         self._widen(self._sink[1], _SINK_SIZE)
         self._own: OwnLines | None = None
         self._connections = self._lines = self._bytes = self._dropped = 0
@@ -179,7 +139,7 @@ class LogStreams:
     ) -> None:
         """Take over the read ends of one life's output (-1: there is none)."""
         limits = logs or Logs()
-        life = _Life(
+        life = StreamLife(
             path, generation, pid, [limits.rotation, limits.retention, limits.total_bytes], []
         )
         key, self._next_key = self._next_key, self._next_key + 2
@@ -188,7 +148,7 @@ class LogStreams:
                 continue
             os.set_blocking(fd, False)
             self._widen(fd, _PIPE_SIZE)
-            stream = _Stream(key + number, name, fd)
+            stream = Stream(key + number, name, fd)
             life.streams.append(stream)
             self._streams[stream.key] = self._by_fd[fd] = stream
             self._lives[stream.key] = life
@@ -345,7 +305,7 @@ class LogStreams:
         del self._queue[:done]
         self._epoll.modify(connection.fileno(), mask)
 
-    def _send_life(self, connection: socket.socket, life: _Life) -> None:
+    def _send_life(self, connection: socket.socket, life: StreamLife) -> None:
         streams = [stream for stream in life.streams if not stream.handed]
         if not streams:
             return
@@ -400,7 +360,7 @@ class LogStreams:
             for stream in self._streams.values():
                 self._epoll.unregister(stream.fd)
 
-    def _relieve(self, stream: _Stream) -> None:
+    def _relieve(self, stream: Stream) -> None:
         """Throw the oldest bytes of a pipe away if it is about to be full.
 
         A pipe whose pages are half used takes no more at half its size, hence 3/8.
@@ -410,7 +370,7 @@ class LogStreams:
         if waiting >= capacity * 3 // 8:
             self._lose(stream, waiting - capacity // 8)
 
-    def _lose(self, stream: _Stream, count: int) -> None:
+    def _lose(self, stream: Stream, count: int) -> None:
         try:
             data = os.read(stream.fd, count)
         except BlockingIOError:
@@ -440,7 +400,7 @@ class LogStreams:
                 self._release(stream)
                 return
 
-    def _release(self, stream: _Stream) -> None:
+    def _release(self, stream: Stream) -> None:
         if self._discarding:
             self._epoll.unregister(stream.fd)
         pages = fcntl.fcntl(stream.fd, fcntl.F_GETPIPE_SZ) // os.sysconf("SC_PAGESIZE")
@@ -450,7 +410,7 @@ class LogStreams:
         del self._by_fd[stream.fd], self._streams[stream.key]
         self._lives.pop(stream.key).streams.remove(stream)
 
-    def _write_out(self, stream: _Stream, log_dir: str) -> None:
+    def _write_out(self, stream: Stream, log_dir: str) -> None:
         """What a logger that is gone for good has left of one pipe, to its file."""
         life = self._lives[stream.key]
         file = file_of(log_dir, life.path)
@@ -476,19 +436,3 @@ class LogStreams:
             os.makedirs(os.path.dirname(file), exist_ok=True)
             with open(file, "ab", buffering=0) as handle:
                 handle.write(batch)
-
-
-def _spare_pages() -> int:
-    """Pages that our pipes may take beyond the usual.
-
-    Root is not limited.  Other users have `pipe-user-pages-soft` for all their processes:
-    beyond it new pipes get two pages (pipe(7)), so at most a half is used up here.
-    """
-    if os.geteuid() == 0:
-        return 1 << 30
-    try:
-        with open("/proc/sys/fs/pipe-user-pages-soft", encoding="ascii") as file:
-            limit = int(file.read())
-    except (OSError, ValueError):
-        return 0
-    return limit // 2 if limit else 1 << 30
