@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from supervisor_tree.core.child import ALIVE, Child, ChildState
-from supervisor_tree.core.specs import Condition, Need, StartMode, SupervisorSpec
+from supervisor_tree.core.specs import Condition, Need, Strategy, SupervisorSpec
 
 if TYPE_CHECKING:
     from supervisor_tree.core.tree import Tree
@@ -53,7 +53,8 @@ def find_cycle(spec: SupervisorSpec, path: str = "/") -> list[str] | None:
 
     A need is one edge.  The order of a start makes others: a child waits for the one before it
     (unless the supervisor is concurrent), for what its supervisor waits for, and a supervisor
-    is ready when its children are.
+    is ready when its children are.  A concurrent one does not wait for those that have needs,
+    and simple_one_for_one has no children when it starts.
     """
     edges: dict[str, list[str]] = {}
     _draw(spec, path, [], edges)
@@ -63,18 +64,20 @@ def find_cycle(spec: SupervisorSpec, path: str = "/") -> list[str] | None:
 def _draw(
     spec: SupervisorSpec, path: str, above: list[str], edges: dict[str, list[str]]
 ) -> list[str]:
-    """Add the edges of all children; return the paths of the direct ones."""
+    """Add the edges of all children; return the paths that the supervisor itself waits for."""
     paths: list[str] = []
-    concurrent = spec.start is StartMode.CONCURRENT
+    if spec.strategy is Strategy.SIMPLE_ONE_FOR_ONE:
+        return paths
     for child in spec.children:
         child_path = f"{path.rstrip('/')}/{child.id}"
         targets = [needed_path(path, need) for need in child.needs]
-        waits = [*above, *targets, *(paths[-1:] if not concurrent else ())]
+        waits = [*above, *targets, *(() if spec.concurrent else paths[-1:])]
         inner: list[str] = []
         if child.supervisor is not None:
             inner = _draw(child.supervisor, child_path, waits, edges)
         edges[child_path] = [*waits, *inner]
-        paths.append(child_path)
+        if not (spec.concurrent and child.needs):
+            paths.append(child_path)
     return paths
 
 

@@ -101,6 +101,9 @@ class Kind(StrEnum):
     PROGRAM = "program"
 
 
+_KINDS = {kind.value: kind for kind in Kind}  # to ask an enum costs several times as much
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
     """Delay before restart number n: `initial * factor**n`, at most `max`, plus jitter.
@@ -214,7 +217,7 @@ class ChildSpec:
             return Kind.SUPERVISOR
         if self.command is not None:
             return Kind.PROGRAM
-        return Kind(self.type)
+        return _KINDS[self.type]
 
     @property
     def shutdown_or_default(self) -> Shutdown:
@@ -247,6 +250,12 @@ class SupervisorSpec:
     start: StartMode = StartMode.SEQUENTIAL
     children: tuple[ChildSpec, ...] = ()
     child: ChildSpec | None = None
+
+    @property
+    def concurrent(self) -> bool:
+        """Each child is started on its own; a group restart needs an order, so it has one."""
+        alone = (Strategy.ONE_FOR_ONE, Strategy.SIMPLE_ONE_FOR_ONE)
+        return self.start is StartMode.CONCURRENT and self.strategy in alone
 
 
 # --- as plain data ---------------------------------------------------------------------
