@@ -71,7 +71,7 @@ class CancelTimer:
     key: TimerKey
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as LifecycleEvent
 class Publish:
     """Tell whoever listens."""
 

@@ -84,7 +84,7 @@ class Child:
 
     def move(self, state: ChildState, cause: str, now: float) -> None:
         """Enter a state; remembered in the story."""
-        self.story.append((now, self.state.value, state.value, cause))
+        self.story.append((now, self.state, state, cause))
         self.state = state
         self.since = now
 

@@ -40,7 +40,8 @@ class EventName(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, as six are made of each restart: that doubles what one costs.
+@dataclass(slots=True, kw_only=True)
 class LifecycleEvent:
     """One public fact.  `path` is "/" for facts about the host itself.
 

@@ -358,15 +358,21 @@ class Tree:
         return rows
 
     def _collect(self, path: str, rows: list[ChildRow]) -> None:
-        stack = [path]
+        top = self.row(path)
+        if top is None:
+            return
+        rows.append(top)
+        stack = self._below(path)
         while stack:
-            at = stack.pop()
-            row = self.row(at)
-            if row is not None:
-                rows.append(row)
-            sup = self.supervisors.get(at)
-            if sup is not None:
-                stack.extend(child.path for child in reversed(sup.children.values()))
+            child = stack.pop()
+            rows.append(row_of_child(child))
+            if child.inner is not None:
+                stack.extend(self._below(child.path))
+
+    def _below(self, path: str) -> list[Child]:
+        """The children of a supervisor, last started first."""
+        sup = self.supervisors.get(path)
+        return [] if sup is None else list(reversed(sup.children.values()))
 
     def row(self, path: str) -> ChildRow | None:
         """One child or top-level supervisor, or None."""
@@ -387,7 +393,8 @@ class Tree:
     def story(self, path: str) -> list[StoryLine]:
         """The last transitions at a path: (time, state before, state after, cause)."""
         child = self.children.get(path)
-        return list(child.story) if child is not None else list(self._stories.get(path, ()))
+        lines = child.story if child is not None else self._stories.get(path, ())
+        return [(at, str(before), str(after), cause) for at, before, after, cause in lines]
 
     def validate(self) -> None:
         """Raise AssertionError if two facts of the state contradict each other."""
