@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from supervisor_tree.core import life
+from supervisor_tree.core import life, starts
 from supervisor_tree.core.checks import check_child, check_flags, check_supervisor, template_of
 from supervisor_tree.core.child import Child, ChildState
 from supervisor_tree.core.exits import Term
@@ -47,7 +47,7 @@ __all__ = [
     "which_children",
 ]
 
-Handler: TypeAlias = "Callable[[Supervisor, Lane, Child, Any], None]"
+_Handler: TypeAlias = "Callable[[Supervisor, Lane, Child, Any], None]"
 
 SIMPLE_REFUSES = (RestartChildRequested, DeleteChildRequested)
 
@@ -164,7 +164,7 @@ def _get_childspec(sup: Supervisor, lane: Lane, child: Child, message: Any) -> N
 
 
 def _delete(sup: Supervisor, lane: Lane, child: Child, message: DeleteChildRequested) -> None:
-    sup.forget_deferred(child)
+    starts.forget_deferred(sup, child)
     sup.tree.release(child.path)
     sup.forget(child)
     sup.tree.reply(message.request, ("ok",))
@@ -176,7 +176,7 @@ def _terminate(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
 
 def _terminate_down(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
     """No process: undefined it is, and a restart that was due is void (OTP)."""
-    sup.forget_deferred(child)
+    starts.forget_deferred(sup, child)
     _take_down(sup, child)
     if sup.simple or child.spec.restart is Restart.TEMPORARY:
         sup.forget(child)
@@ -197,7 +197,7 @@ def _revive(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
 
 
 def _fresh(sup: Supervisor, child: Child) -> None:
-    sup.forget_deferred(child)
+    starts.forget_deferred(sup, child)
     life.cancel_timer(sup, child)
     sup.tree.release(child.path)
     child.attempt = 0
@@ -223,7 +223,7 @@ def _hold(sup: Supervisor, lane: Lane, child: Child, message: HoldRequested) -> 
 def _hold_down(sup: Supervisor, lane: Lane, child: Child, message: HoldRequested) -> None:
     already = sup.tree.is_held(child)
     sup.tree.hold(child.path)
-    sup.forget_deferred(child)
+    starts.forget_deferred(sup, child)
     _take_down(sup, child)
     sup.tree.reply(message.request, ("ok", "already") if already else ("ok",))
 
@@ -329,12 +329,12 @@ def _shape(sup: Supervisor, spec: SupervisorSpec) -> tuple[bool, bool]:
     return probe.simple, probe.concurrent
 
 
-def _table() -> dict[tuple[ChildState, type], Handler]:
+def _table() -> dict[tuple[ChildState, type], _Handler]:
     down = (ChildState.STOPPED, ChildState.PARKED)
     up, due = (ChildState.RUNNING,), (ChildState.BACKOFF,)
     parked = (ChildState.PARKED,)
     resting = (*down, *up, *due)
-    lines: list[tuple[tuple[ChildState, ...], type, Handler]] = [
+    lines: list[tuple[tuple[ChildState, ...], type, _Handler]] = [
         *((tuple(ChildState), kind, _later) for kind in ABOUT_A_CHILD),
         (tuple(ChildState), StartChildRequested, _already_started),
         ((*down, *due), StartChildRequested, _already_present),
@@ -369,4 +369,4 @@ ABOUT_A_CHILD: tuple[type, ...] = (
     RestartRequested,
     ResetFailedRequested,
 )
-ANSWERS: dict[tuple[ChildState, type], Handler] = _table()
+ANSWERS: dict[tuple[ChildState, type], _Handler] = _table()

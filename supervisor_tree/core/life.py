@@ -61,7 +61,7 @@ __all__ = [
     "stop",
 ]
 
-Handler: TypeAlias = "Callable[[Supervisor, Child, Any, float], None]"
+_Handler: TypeAlias = "Callable[[Supervisor, Child, Any, float], None]"
 
 _START, _SHUTDOWN, _BACKOFF = "start", "shutdown", "backoff"
 
@@ -358,11 +358,11 @@ def _stop_over(sup: Supervisor, child: Child, reason: ExitReason) -> None:
         _start_over(sup, child, child.failure)
 
 
-def _table() -> dict[tuple[ChildState, type], Handler]:
+def _table() -> dict[tuple[ChildState, type], _Handler]:
     """Each line: in these states, when this comes in, do that; all other notices are ignored."""
     dead = (STOPPED, BACKOFF, PARKED)
     ending = (STOPPING, KILLING)
-    lines: list[tuple[tuple[ChildState, ...], tuple[type, ...], Handler]] = [
+    lines: list[tuple[tuple[ChildState, ...], tuple[type, ...], _Handler]] = [
         (tuple(ChildState), NOTICES, _ignore),
         (tuple(ChildState), ORDERS, _later),
         ((STARTING,), (ChildSpawned,), _starting_spawned),
@@ -411,4 +411,4 @@ ORDERS: tuple[type, ...] = (
 )
 ABORTING: tuple[type, ...] = (TerminateChildRequested, HoldRequested, RestartRequested)
 CHILD_STIMULI = NOTICES + ORDERS
-TRANSITIONS: dict[tuple[ChildState, type], Handler] = _table()
+TRANSITIONS: dict[tuple[ChildState, type], _Handler] = _table()

@@ -28,7 +28,7 @@ def succeeded(sup: Supervisor, work: Work, child: Child, info: Term) -> None:
     if work.request is not None:
         sup.tree.reply(work.request, result)
         work.request = None
-    answer(sup, child, result)
+    _answer(sup, child, result)
 
 
 def ignored(sup: Supervisor, work: Work, child: Child) -> None:
@@ -41,7 +41,7 @@ def ignored(sup: Supervisor, work: Work, child: Child) -> None:
     if work.request is not None:
         sup.tree.reply(work.request, ("ok", None))
         work.request = None
-    answer(sup, child, ("ok", None))
+    _answer(sup, child, ("ok", None))
 
 
 def broken_off(sup: Supervisor, work: Work, child: Child) -> None:
@@ -65,10 +65,10 @@ def broken_off(sup: Supervisor, work: Work, child: Child) -> None:
     sup.down(child, "start broken off", forget=forgotten)
     for order in orders:
         sup.tree.reply(order.request, ("ok",))
-    answer(sup, child, ("error", "aborted"))
+    _answer(sup, child, ("error", "aborted"))
 
 
-def answer(sup: Supervisor, child: Child, result: Any) -> None:
+def _answer(sup: Supervisor, child: Child, result: Any) -> None:
     """Answer those who wait for this start besides the work that had asked for it."""
     for request in child.askers:
         sup.tree.reply(request, result)
@@ -78,7 +78,7 @@ def answer(sup: Supervisor, child: Child, result: Any) -> None:
 def failed(sup: Supervisor, work: Work, child: Child, reason: Term) -> None:
     """OTP: {error, Reason}."""
     child.error = reason
-    answer(sup, child, ("error", reason))
+    _answer(sup, child, ("error", reason))
     if work.request is not None:
         with_record = work.purpose is Purpose.ADD and not sup.simple
         shown: Term = (reason, "child") if with_record else reason

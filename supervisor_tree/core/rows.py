@@ -32,7 +32,7 @@ def row_of_child(child: Child) -> ChildRow:
     if child.exit is not None:
         state = ChildState.STOPPED
     elif child.inner is not None and state is ChildState.RUNNING:
-        state = state_of_supervisor(child.inner)
+        state = _state_of_supervisor(child.inner)
     nested = spec.supervisor
     return ChildRow(
         path=child.path,
@@ -54,7 +54,7 @@ def row_of_child(child: Child) -> ChildRow:
     )
 
 
-def state_of_supervisor(sup: Supervisor) -> ChildState:
+def _state_of_supervisor(sup: Supervisor) -> ChildState:
     """The phase of a supervisor in the words of a child's state."""
     return _STATES[sup.phase.name]
 
@@ -69,7 +69,7 @@ _STATES = {
 
 def row_of_top(sup: Supervisor) -> ChildRow:
     """A top-level supervisor has no record in a parent's list."""
-    state = state_of_supervisor(sup)
+    state = _state_of_supervisor(sup)
     up = state in (ChildState.STARTING, ChildState.RUNNING)
     return ChildRow(
         path=sup.path,

@@ -12,18 +12,17 @@ from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from supervisor_tree.core import life, restarts, strategy
+from supervisor_tree.core import restarts, starts, stops
 from supervisor_tree.core.actions import Report, ReportContext, Why
 from supervisor_tree.core.checks import check_supervisor, template_of
-from supervisor_tree.core.child import ALIVE, Child, ChildState
+from supervisor_tree.core.child import Child, ChildState
 from supervisor_tree.core.exits import KILLED, SHUTDOWN, ExitKind, ExitReason, Term
 from supervisor_tree.core.intensity import RestartWindow
 from supervisor_tree.core.lifecycle import EventName
-from supervisor_tree.core.needs import first_missing
+from supervisor_tree.core.needs import needed_path
 from supervisor_tree.core.specs import (
     ChildSpec,
     Restart,
-    StartMode,
     Strategy,
     SupervisorSpec,
 )
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from supervisor_tree.core.tree import Tree
 
 __all__ = ["Phase", "Supervisor"]
-
-_STARTABLE = frozenset({ChildState.STOPPED, ChildState.BACKOFF})
 
 
 class Phase(Enum):
@@ -88,10 +85,7 @@ class Supervisor:
     @property
     def concurrent(self) -> bool:
         """Each child has a lane of its own."""
-        return self.spec.start is StartMode.CONCURRENT and self.spec.strategy in (
-            Strategy.ONE_FOR_ONE,
-            Strategy.SIMPLE_ONE_FOR_ONE,
-        )
+        return self.spec.concurrent
 
     def post(self, lane: Lane, message: Message) -> None:
         """Put a message at the end of a mailbox."""
@@ -120,7 +114,7 @@ class Supervisor:
                     return
             elif lane.mailbox:
                 self._take(lane, lane.mailbox.popleft())
-            elif not self._resume(lane):
+            elif not starts.resume(self, lane):
                 return
 
     def _take(self, lane: Lane, message: Message) -> None:
@@ -145,19 +139,20 @@ class Supervisor:
         if work.starting is not None or (work.awaiting and not (work.together and work.stops)):
             return False
         if work.stops:
-            self._stop_next(work)
+            stops.stop_next(self, work)
         elif work.starts:
-            self._start_next(lane, work)
+            starts.start_next(self, lane, work)
         elif work.blocked:
             # Children that need each other in a ring: nobody can be the first, so all are.
             work.stops.extend(work.blocked)
             work.blocked.clear()
         else:
             lane.work = None
-            self._finish(work)
+            self.finish(work)
         return True
 
-    def _finish(self, work: Work) -> None:
+    def finish(self, work: Work) -> None:
+        """All of a work is done: answer for it, and go on as its purpose says."""
         if work.request is not None:
             down = work.purpose in (Purpose.TERMINATE, Purpose.HOLD)
             subject = work.subject
@@ -207,148 +202,11 @@ class Supervisor:
             if self.record is not None:
                 self.tree.arrive(ChildReady(self.path, self.generation))
 
-    # --- starting ---------------------------------------------------------------------
-
-    def _start_next(self, lane: Lane, work: Work) -> None:
-        child = work.starts[0]
-        if self._is_passed_over(work, child):
-            work.starts.popleft()
-            if child.state in _STARTABLE and self.tree.is_held(child):
-                child.wanted = False
-                life.cancel_timer(self, child)
-                if child.state is ChildState.BACKOFF:
-                    self.tree.move(child, ChildState.STOPPED, "held")
-            self.settled(work)
-        elif self._waits(lane, child):
-            if child.state is not ChildState.STOPPED:
-                self.tree.move(child, ChildState.STOPPED, f"waiting for {child.waiting_for}")
-            lane.work = None
-            lane.deferred.append(work)
-            self.settled(work)
-        else:
-            work.starts.popleft()
-            life.begin_start(self, child, work, self.tree.now)
-
-    def _is_passed_over(self, work: Work, child: Child) -> bool:
-        """It is up already, is held, waits for a restart of its own, or is gone."""
-        by_rule = work.purpose in (Purpose.BOOT, Purpose.RESTART)
-        return (
-            child.state not in _STARTABLE
-            or (work.purpose is Purpose.BOOT and child.state is ChildState.BACKOFF)
-            or (by_rule and self.tree.is_held(child))
-            or self.children.get(child.id) is not child
-        )
-
-    def _waits(self, lane: Lane, child: Child) -> bool:
-        """Whether something that the child needs is missing; if so the lane is told of it."""
-        missing = first_missing(self.tree, child)
-        if missing is None:
-            return False
-        path, need = missing
-        child.waiting_for = f"{need.child} {need.condition.value}"
-        self.tree.watch(path, lane)
-        return True
-
-    def _resume(self, lane: Lane) -> bool:
-        """Take up a work that waited for what a child needs, if that is there now."""
-        for work in lane.deferred:
-            child = work.starts[0]
-            if self._is_passed_over(work, child) or not self._waits(lane, child):
-                lane.deferred.remove(work)
-                lane.work = work
-                return True
-        return False
-
-    def forget_deferred(self, child: Child) -> None:
-        """An order about a child ends its waiting for what it needs."""
-        for work in list(child.lane.deferred):
-            if child in work.starts:
-                work.starts.remove(child)
-                if work.request is not None and work.subject is child:
-                    self.tree.reply(work.request, ("error", "aborted"))
-                    work.request = None
-                if not work.starts:
-                    child.lane.deferred.remove(work)
-                    self._finish(work)
-        child.waiting_for = None
-
-    # --- stopping ---------------------------------------------------------------------
-
-    def _stop_next(self, work: Work) -> None:
-        if not work.together:
-            self._stop_one(work, work.stops.popleft())
-            return
-        stops, work.stops = work.stops, deque()
-        # Looked at before the first is stopped: whoever is freed by that comes again.
-        for child in [child for child in stops if child not in work.blocked]:
-            self._stop_one(work, child)
-
-    def _stop_one(self, work: Work, child: Child) -> None:
-        state = child.state
-        if state is ChildState.RUNNING and child.exit is not None:
-            # OTP: already dead; the queued exit is taken as the answer.
-            reason = child.exit
-            child.bury()
-            self._stopped(work, child, reason)
-            return
-        if state in ALIVE:
-            child.starter = None
-            child.stopper = work
-            work.awaiting += 1
-            if work.purpose is Purpose.KILL:
-                if state is not ChildState.KILLING:
-                    life.kill(self, child)
-            elif state not in (ChildState.STOPPING, ChildState.KILLING):
-                life.stop(self, child, self.tree.now)
-            return
-        life.cancel_timer(self, child)
-        if state is ChildState.BACKOFF and work.purpose in (Purpose.RESTART, Purpose.CLEAR):
-            self.tree.move(child, ChildState.STOPPED, "restarted with its group")
-        elif state is ChildState.BACKOFF:
-            self.down(child, "restart called off")
-        elif (
-            work.purpose in (Purpose.RESTART, Purpose.CLEAR)
-            and child.spec.restart is Restart.TEMPORARY
-        ):
-            self.down(child, "forgotten")
-        self._unblock(work, child)
+    # --- lists ------------------------------------------------------------------------
 
     def stopped(self, child: Child, reason: ExitReason) -> None:
-        """The end of a child that a work waits for."""
-        work = child.stopper
-        assert work is not None, child
-        child.stopper = None
-        work.awaiting -= 1
-        self._stopped(work, child, reason)
-        self.tree.wake(work.lane)
-
-    def _stopped(self, work: Work, child: Child, reason: ExitReason) -> None:
-        spec = child.spec
-        if work.purpose is not Purpose.KILL and strategy.is_shutdown_error(
-            spec.shutdown_or_default, spec.restart, reason
-        ):
-            if self.simple and work.purpose is Purpose.END:
-                # OTP: once per reason, when all are down.
-                work.errors.setdefault(reason.term, (child, reason))
-            else:
-                self.report(ReportContext.SHUTDOWN_ERROR, child, reason.term)
-        keep = work.purpose in (Purpose.HOLD, Purpose.RENEW)
-        if work.purpose in (Purpose.HOLD, Purpose.TERMINATE, Purpose.END, Purpose.KILL):
-            child.wanted = False
-        self.down(child, "stopped", forget=None if not keep else False)
-        self._unblock(work, child)
-
-    def _unblock(self, work: Work, child: Child) -> None:
-        """Under a concurrent supervisor what a child needs is stopped after it."""
-        if not work.blocked:
-            return
-        for need in child.spec.needs:
-            other = self.children.get(need.child)
-            if other is not None and other in work.blocked:
-                work.blocked[other] -= 1
-                if work.blocked[other] == 0:
-                    del work.blocked[other]
-                    work.stops.append(other)
+        """A child that a work waits for has ended."""
+        stops.stopped(self, child, reason)
 
     def down(self, child: Child, cause: str, *, forget: bool | None = None) -> None:
         """The child has no process; temporary ones and instances of a template are forgotten."""
@@ -409,8 +267,8 @@ class Supervisor:
         if self.concurrent:
             for each in self.children.values():
                 for need in each.spec.needs:
-                    other = self.children.get(need.child)
-                    if other is not None:
+                    other = self.tree.children.get(needed_path(self.path, need))
+                    if other is not None and other.owner is self:
                         work.blocked[other] = work.blocked.get(other, 0) + 1
         self._close(work)
 
