@@ -9,13 +9,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 __all__ = [
+    "AgentDown",
     "AlreadyRunning",
+    "CallTimeout",
     "ConfigError",
     "ConfigProblem",
+    "Draining",
+    "MailboxFull",
     "NoHost",
+    "NoProcess",
     "NoSuchChild",
+    "NotAllowed",
     "NotPermitted",
     "OperationFailed",
+    "RemoteError",
     "SupervisorTreeError",
     "TimedOut",
     "TryAgain",
@@ -67,6 +74,40 @@ class TimedOut(SupervisorTreeError):
     """The deadline of a wait has passed."""
 
     exit_code = 124
+
+
+class NoProcess(NoSuchChild):
+    """Nobody of this path or capability is known to the bus."""
+
+
+class AgentDown(TryAgain):
+    """The agent that was asked has ended, or is between two lives."""
+
+
+class Draining(TryAgain):
+    """The agent takes no new work."""
+
+
+class MailboxFull(TryAgain):
+    """The receiver's mailbox, or what this sender may hold for it, is full."""
+
+
+class NotAllowed(NotPermitted):
+    """The policy does not let this agent say that to that one."""
+
+
+class CallTimeout(TimedOut):
+    """The agent that was asked has not answered in time."""
+
+
+class RemoteError(OperationFailed):
+    """The handler of a call has raised: the exception's type, its message and its traceback."""
+
+    def __init__(self, type: str, message: str = "", text: str = "") -> None:
+        super().__init__(f"{type}: {message}" if message else type)
+        self.type = type
+        self.message = message
+        self.text = text
 
 
 class AlreadyRunning(SupervisorTreeError):

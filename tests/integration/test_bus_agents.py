@@ -1,0 +1,434 @@
+"""The bus between real processes: kills, forgers, rubbish."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+
+from supervisor_tree.bus.client import Bus
+from supervisor_tree.bus.codec import encode
+from supervisor_tree.bus.directory import Change, Down, Joined, Member, MemoryDirectory
+from supervisor_tree.bus.inbox import inbox_address
+from supervisor_tree.bus.mailbox import Sender
+from supervisor_tree.bus.messages import Cast, Hello
+from supervisor_tree.errors import (
+    AgentDown,
+    CallTimeout,
+    Draining,
+    MailboxFull,
+    NoProcess,
+    RemoteError,
+)
+
+DEADLINE_S = 30.0
+FORK = multiprocessing.get_context("fork")
+
+
+class Life:
+    """A child process of the test: one life of an agent."""
+
+    def __init__(self, member: Member, process: Any, pipe: Connection) -> None:
+        self.member = member
+        self.process = process
+        self.pipe = pipe
+
+    def hear(self) -> Any:
+        """What the agent has to say next."""
+        assert self.pipe.poll(DEADLINE_S), f"{self.member.path} says nothing"
+        return self.pipe.recv()
+
+
+class World:
+    """Starts agents, kills them, and tells all others: a small stand-in for a host."""
+
+    def __init__(self, directory: Path) -> None:
+        self.run_dir = directory
+        self.lives: dict[str, Life] = {}
+        self.members: dict[str, Member] = {}
+
+    def start(self, path: str, agent: Callable[..., Any], *args: Any, **facts: Any) -> Life:
+        old = self.members.get(path, Member(path=path))
+        member = replace(old, generation=old.generation + 1, **facts)
+        ours, theirs = FORK.Pipe()
+        process = FORK.Process(target=live, args=(self, member, theirs, agent, args), daemon=True)
+        process.start()
+        theirs.close()
+        member = self.members[path] = replace(member, pid=process.pid)
+        life = self.lives[path] = Life(member, process, ours)
+        for known in self.members.values():
+            ours.send(Joined(known))
+        ours.send("all")
+        self.tell(Joined(member))
+        assert life.hear() == "ready"
+        return life
+
+    def kill(self, path: str) -> None:
+        life = self.lives.pop(path)
+        os.kill(life.member.pid or 0, signal.SIGKILL)
+        self.reap(life)
+
+    def reap(self, life: Life) -> None:
+        """Wait for its end, and tell."""
+        life.process.join(DEADLINE_S)
+        assert life.process.exitcode is not None
+        life.pipe.close()
+        life.process.close()
+        path = life.member.path
+        self.lives.pop(path, None)
+        self.members[path] = replace(life.member, pid=None)
+        self.tell(Down(path, life.member.generation, "killed"))
+
+    def tell(self, change: Change) -> None:
+        for life in self.lives.values():
+            try:
+                life.pipe.send(change)
+            except OSError:  # it is ending
+                continue
+
+    def close(self) -> None:
+        for path in list(self.lives):
+            self.kill(path)
+        for leftover in (self.run_dir / "inbox").glob("*"):
+            leftover.unlink()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    (tmp_path / "inbox").mkdir(mode=0o700)
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+# --- in the children --------------------------------------------------------------------
+
+
+def live(world: World, member: Member, pipe: Connection, agent: Any, args: Any) -> None:
+    """The process of one agent: a loop, a bus, a directory fed through the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        asyncio.run(in_loop(world, member, pipe, agent(*args)))
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
+async def in_loop(world: World, member: Member, pipe: Connection, agent: Any) -> None:
+    loop = asyncio.get_running_loop()
+    directory = MemoryDirectory([replace(member, pid=os.getpid())])
+    reports: list[Any] = []
+
+    def read() -> None:
+        while pipe.poll():
+            try:
+                directory.apply(pipe.recv())
+            except EOFError:
+                os._exit(0)
+
+    while (known := pipe.recv()) != "all":
+        directory.apply(known)
+    loop.add_reader(pipe.fileno(), read)
+    bus = Bus(
+        world.run_dir,
+        Sender(member.path, member.generation),
+        directory,
+        agent,
+        on_fault=lambda error: os._exit(1),
+        report=lambda kind, facts: reports.append((kind, facts)),
+    )
+    agent.bus, agent.say, agent.reports = bus, pipe.send, reports
+    pipe.send("ready")
+    await agent.run()
+    await asyncio.Event().wait()
+
+
+class Agent:
+    bus: Bus
+    say: Callable[[Any], None]
+    reports: list[Any]
+
+    async def run(self) -> None:
+        """The agent's own work."""
+
+    def handle_call(self, request: Any, sender: Any) -> Any:
+        raise NotImplementedError
+
+    def handle_cast(self, message: Any, sender: Any) -> Any: ...
+
+    def handle_info(self, info: Any) -> Any: ...
+
+
+class Writer(Agent):
+    """Writes each cast to a file, which outlives it."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    async def run(self) -> None:
+        self.fd = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def handle_cast(self, message: Any, sender: Any) -> None:
+        row = (self.bus.me.generation, sender.path, message, int(sender.redelivered))
+        os.write(self.fd, (" ".join(map(str, row)) + "\n").encode())
+
+    def handle_call(self, request: Any, sender: Any) -> Any:
+        return self.bus.stats()
+
+
+class Caster(Agent):
+    """Casts 1..n to one path, waiting when there is no room."""
+
+    def __init__(self, to: str, count: int, pause_every: int = 20) -> None:
+        self.to, self.count, self.pause_every = to, count, pause_every
+
+    async def run(self) -> None:
+        for number in range(1, self.count + 1):
+            while True:
+                try:
+                    self.bus.cast(self.to, number)
+                    break
+                except MailboxFull:
+                    await asyncio.sleep(0.001)
+            if number % self.pause_every == 0:
+                await asyncio.sleep(0.001)
+        assert await self.bus.flush(DEADLINE_S)
+        self.say(("done", self.bus.stats(), self.reports))
+
+
+def rows_of(log: Path) -> list[tuple[int, str, int, bool]]:
+    rows = []
+    for line in log.read_text().splitlines():
+        generation, sender, number, redelivered = line.split()
+        rows.append((int(generation), sender, int(number), redelivered == "1"))
+    return rows
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.002)
+
+
+# --- the tests ----------------------------------------------------------------------------
+
+
+def test_every_cast_survives_a_receiver_that_is_killed_twenty_times(world, tmp_path):
+    senders, each, kills = 10, 2000, 20
+    log = tmp_path / "log"
+    log.touch()
+    world.start("/sink", Writer, log)
+    casters = [world.start(f"/c{n}", Caster, "/sink", each) for n in range(senders)]
+    for kill in range(1, kills + 1):
+        size = log.stat().st_size
+        wait_for(lambda size=size: log.stat().st_size > size + 2000, "progress")
+        world.kill("/sink")
+        world.start("/sink", Writer, log)
+        assert world.members["/sink"].generation == kill + 1
+    for caster in casters:
+        assert caster.hear()[2] == []
+    rows = rows_of(log)
+    by_life: dict[tuple[int, str], list[int]] = defaultdict(list)
+    seen: dict[str, set[int]] = defaultdict(set)
+    for generation, sender, number, redelivered in rows:
+        by_life[generation, sender].append(number)
+        if number in seen[sender]:
+            assert redelivered, "handled by a former life, and not marked"
+        seen[sender].add(number)
+    assert {sender: len(numbers) for sender, numbers in seen.items()} == {
+        f"/c{n}": each for n in range(senders)
+    }
+    for numbers in by_life.values():
+        assert numbers == sorted(set(numbers)), "out of order, or twice by one life"
+        assert numbers == list(range(numbers[0], numbers[-1] + 1)), "with a hole"
+
+
+class Poisoned(Writer):
+    """Dies of the message 13, at once and without a word."""
+
+    def handle_cast(self, message: Any, sender: Any) -> None:
+        if message == 13:
+            os._exit(9)
+        super().handle_cast(message, sender)
+
+
+def test_a_message_that_kills_three_times_becomes_a_dead_letter_and_no_other(world, tmp_path):
+    log = tmp_path / "log"
+    world.start("/sink", Poisoned, log)
+    caster = world.start("/c", Caster, "/sink", 50)
+    for _ in range(3):
+        world.reap(world.lives["/sink"])
+        world.start("/sink", Poisoned, log)
+    _done, stats, reports = caster.hear()
+    assert [(kind, facts["seq"], facts["deaths"]) for kind, facts in reports] == [
+        ("dead_letter", 13, 3)
+    ]
+    assert stats["dead_letters"] == 1
+    assert {number for _g, _s, number, _r in rows_of(log)} == set(range(1, 51)) - {13}
+
+
+class Asker(Agent):
+    """Asks what it is told to, and says what came of it."""
+
+    def __init__(self, *questions: tuple[str, Any, float]) -> None:
+        self.questions = questions
+        self.infos: list[Any] = []
+
+    async def run(self) -> None:
+        for to, request, timeout in self.questions:
+            began = time.monotonic()
+            try:
+                answer = await self.bus.call(to, request, timeout)
+                self.say(("ok", answer))
+            except Exception as error:
+                self.say((type(error), str(error), time.monotonic() - began))
+
+    def handle_info(self, info: Any) -> None:
+        self.say(info)
+
+
+class Server(Agent):
+    def handle_call(self, request: Any, sender: Any) -> Any:
+        match request:
+            case "who":
+                return [sender.path, sender.generation]
+            case "wait":
+                return self.wait()
+            case "fail":
+                raise ValueError("not today")
+        return request
+
+    async def wait(self) -> None:
+        self.say("asked")
+        await asyncio.Event().wait()
+
+
+def test_a_call_is_answered_and_its_sender_is_the_kernels_word(world):
+    world.start("/server", Server)
+    asker = world.start("/asker", Asker, ("/server", "who", 5), ("/server", {"a": b"\0"}, 5))
+    assert asker.hear() == ("ok", ["/asker", 1])
+    assert asker.hear() == ("ok", {"a": b"\0"})
+
+
+def test_a_call_that_cannot_be_answered_raises_what_says_why(world):
+    world.start("/server", Server)
+    world.start("/drained", Server, draining=True)
+    questions = [("/server", "fail", 5), ("/nobody", 1, 5), ("/drained", 1, 5)]
+    asker = world.start("/asker", Asker, *questions, ("/server", "wait", 0.05))
+    kind, text, _s = asker.hear()
+    assert (kind, text) == (RemoteError, "ValueError: not today")
+    assert [asker.hear()[0] for _ in range(3)] == [NoProcess, Draining, CallTimeout]
+
+
+def test_a_caller_learns_at_once_that_its_callee_has_died(world):
+    server = world.start("/server", Server)
+    asker = world.start("/asker", Asker, ("/server", "wait", 20), ("/server", "who", 5))
+    assert server.hear() == "asked"
+    killed = time.monotonic()
+    world.kill("/server")
+    kind, _text, _s = asker.hear()
+    assert kind is AgentDown
+    assert time.monotonic() - killed < 1.0
+    assert asker.hear()[0] is AgentDown  # between two lives
+
+
+class Watcher(Asker):
+    async def run(self) -> None:
+        self.bus.monitor("/server")
+        self.bus.monitor("/nobody")
+
+
+def test_a_monitor_tells_once_of_the_end_of_a_life(world):
+    world.start("/server", Server)
+    watcher = world.start("/watcher", Watcher)
+    assert watcher.hear() == Down("/nobody", 0, "noproc")
+    world.kill("/server")
+    assert watcher.hear() == Down("/server", 1, "killed")
+    world.start("/server", Server)
+    world.kill("/server")
+    assert not watcher.pipe.poll(0.1)
+
+
+# --- strangers ------------------------------------------------------------------------------
+
+
+def stranger(world: World, path: str, frames: list[list[bytes]], id: bytes = b"") -> list[bytes]:
+    """Send raw frames to an inbox from this process; what comes back within a moment."""
+    context = zmq.Context()
+    sock = context.socket(zmq.DEALER)
+    if id:
+        sock.setsockopt(zmq.ROUTING_ID, id)
+    sock.connect(inbox_address(world.run_dir, path))
+    for parts in frames:
+        sock.send_multipart(parts)
+    answers = []
+    while sock.poll(300):
+        answers.append(sock.recv())
+    context.destroy(linger=0)
+    return answers
+
+
+def stats_of(world: World, path: str) -> Any:
+    life = world.start(f"/asker{len(world.members)}", Asker, (path, "stats", 5))
+    word, stats = life.hear()
+    assert word == "ok"
+    return stats
+
+
+def test_rubbish_is_counted_and_dropped_and_hurts_nobody(world, tmp_path):
+    log = tmp_path / "log"
+    world.start("/sink", Writer, log)
+    caster = world.start("/c", Caster, "/sink", 2000)
+    good = encode([Hello("/c", 1, 1), Cast(1, b"\x01")])
+    stranger(world, "/sink", [[b"\xc1" * 50], [os.urandom(200)], [good[:-3]], [b"", b"", b""]])
+    stranger(world, "/sink", [[msgpack.packb([2, [3, 1, b""]])], [good, b"\0abcd", good]])
+    stranger(world, "/sink", [[bytes(17 * 1024 * 1024)]])
+    assert stranger(world, "/sink", [[good]], id=b"my own name") == []
+    assert stranger(world, "/sink", [[good]]) != []
+    caster.hear()
+    stats = stats_of(world, "/sink")
+    assert stats["malformed"] == 6
+    assert stats["strangers"] == 1  # a name of its own choice
+    assert stats["unknown"] >= 1  # a process that is nobody's life
+    assert [number for _g, _s, number, _r in rows_of(log)] == list(range(1, 2001))
+
+
+class Forger(Agent):
+    """A member that says it is another one."""
+
+    async def run(self) -> None:
+        self.bus.me = Sender("/c", 1)
+        self.bus.cast("/sink", 666)
+        assert not await self.bus.flush(0.2)
+        self.say("tried")
+
+
+class Reporting(Writer):
+    def handle_call(self, request: Any, sender: Any) -> Any:
+        return self.reports
+
+
+def test_a_forged_name_is_refused_and_reported_by_the_true_one(world, tmp_path):
+    log = tmp_path / "log"
+    world.start("/sink", Reporting, log)
+    forger = world.start("/forger", Forger)
+    assert forger.hear() == "tried"
+    (kind, facts), *_rest = stats_of(world, "/sink")
+    assert kind == "forged"
+    assert (facts["sender"], facts["claimed"]) == ("/forger", "/c")
+    assert facts["pid"] == forger.member.pid
+    assert log.read_text() == ""
