@@ -8,6 +8,7 @@ block, on an exception, or because this process was killed) the root stops the t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,25 +24,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import msgpack
-
 from supervisor_tree import config
 from supervisor_tree.agents.payload import dump_target
 from supervisor_tree.control.client import ControlClient
 from supervisor_tree.control.facts import add_facts
-from supervisor_tree.core.specs import ChildSpec, SupervisorSpec, spec_from_data, to_data
+from supervisor_tree.core.specs import ChildSpec, Logs, SupervisorSpec, spec_from_data, to_data
 from supervisor_tree.errors import OperationFailed, TimedOut
+from supervisor_tree.root import command, pack
+from supervisor_tree.runtime.settings import HostSettings
 
 __all__ = ["RunningTree", "run"]
 
 _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 60.0
-_LENGTH_BYTES = 4
 
 _Condition = Literal["ready", "stopped"]
 
 
-def run(  # noqa: PLR0913 - the settings of a host, all but one with a default
+def run(  # noqa: PLR0913 - a host's settings, all but one with a default
     spec: SupervisorSpec | Mapping[str, Any] | str | os.PathLike[str],
     *,
     name: str = "embedded",
@@ -60,22 +60,29 @@ def run(  # noqa: PLR0913 - the settings of a host, all but one with a default
     the tree is ready; it raises OperationFailed if that fails, TimedOut after `start_timeout`
     seconds.  Raises ConfigError for a specification that cannot be used.
     """
-    host: dict[str, Any] = {"name": name, "preload": list(preload)}
+    loaded = None
     if isinstance(spec, SupervisorSpec):
         tree = spec
     else:
         loaded = config.from_data(spec) if isinstance(spec, Mapping) else config.load(spec)
         tree = loaded.tree
-        host = {"name": loaded.host.name, "preload": [*loaded.host.preload, *preload]}
-    return RunningTree(
-        to_data(_portable(tree)),
-        host,
-        run_dir=None if run_dir is None else Path(run_dir),
-        state_dir=None if state_dir is None else Path(state_dir),
-        log_dir=None if log_dir is None else Path(log_dir),
-        start_timeout=start_timeout,
-        wait_ready=wait_ready,
+    scratch = Path(tempfile.mkdtemp(prefix="supervisor-tree-"))
+    settings = HostSettings(
+        name=name if loaded is None else loaded.host.name,
+        run_dir=scratch / "run" if run_dir is None else Path(run_dir).absolute(),
+        state_dir=scratch / "state" if state_dir is None else Path(state_dir).absolute(),
+        log_dir=scratch / "logs" if log_dir is None else Path(log_dir).absolute(),
+        preload=(*(() if loaded is None else loaded.host.preload), *preload),
+        logs=Logs() if loaded is None else loaded.host.logs,
+        sys_path=tuple(os.path.abspath(entry) for entry in sys.path),
     )
+    running = RunningTree(settings, scratch)
+    try:
+        running.begin(_portable(tree), start_timeout, wait_ready=wait_ready)
+    except BaseException:
+        running.close()
+        raise
+    return running
 
 
 def _portable(spec: SupervisorSpec) -> SupervisorSpec:
@@ -103,63 +110,46 @@ class RunningTree:
     error word (`already_present`, `running`, ...) when an order is refused.
     """
 
-    def __init__(  # noqa: PLR0913 - called by run alone
-        self,
-        tree: Mapping[str, Any],
-        host: Mapping[str, Any],
-        *,
-        run_dir: Path | None,
-        state_dir: Path | None,
-        log_dir: Path | None,
-        start_timeout: float,
-        wait_ready: bool,
-    ) -> None:
-        self._scratch = Path(tempfile.mkdtemp(prefix="supervisor-tree-"))
-        self.run_dir = run_dir or self._scratch / "run"
-        self.log_dir = log_dir or self._scratch / "logs"
+    def __init__(self, settings: HostSettings, scratch: Path) -> None:
+        self.run_dir = settings.run_dir
+        self.log_dir = settings.log_dir
+        self._settings = settings
+        self._scratch = scratch
         self._lock = threading.Lock()
         self._idle: list[ControlClient] = []
-        self._lifeline, theirs = socket.socketpair()
-        payload = msgpack.packb(
-            {
-                "tree": tree,
-                "host": dict(host),
-                "run_dir": str(self.run_dir),
-                "state_dir": str(state_dir or self._scratch / "state"),
-                "log_dir": str(self.log_dir),
-                "pythonpath": os.environ.get("PYTHONPATH"),
-                "sys_path": [os.path.abspath(entry) for entry in sys.path],
-            }
-        )
-        try:
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "supervisor_tree.embedded", str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                    env=os.environ | {"PYTHONPATH": _python_path()},
-                )
-            self._lifeline.settimeout(start_timeout)
-            self._lifeline.sendall(len(payload).to_bytes(_LENGTH_BYTES, "big") + payload)
-            self._await_word("listening", start_timeout)
-            if wait_ready:
-                self._await_word("ready", start_timeout)
-        except BaseException:
-            self.close()
-            raise
+        self._lifeline, self._theirs = socket.socketpair()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self, tree: SupervisorSpec, start_timeout: float, *, wait_ready: bool) -> None:
+        """Start the root and wait for it; `run` does this once."""
+        with self._theirs as theirs:
+            payload = pack(self._settings, tree, pythonpath=os.environ.get("PYTHONPATH"))
+            self._process = subprocess.Popen(
+                command(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=os.environ | {"PYTHONPATH": _python_path()},
+            )
+        self._lifeline.settimeout(start_timeout)
+        # It may have ended already; what it said is read below.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._lifeline.sendall(payload)
+        self._await_word("listening", start_timeout)
+        if wait_ready:
+            self._await_word("ready", start_timeout)
 
     # --- life -----------------------------------------------------------------------------
 
     @property
     def pid(self) -> int:
         """The root's process."""
-        return self._process.pid
+        return 0 if self._process is None else self._process.pid
 
     @property
     def exit_code(self) -> int | None:
         """The root's exit code; None while it runs."""
-        return self._process.poll()
+        return None if self._process is None else self._process.poll()
 
     def __enter__(self) -> RunningTree:
         return self
@@ -181,17 +171,18 @@ class RunningTree:
             while self._idle:
                 self._idle.pop().close()
         self._lifeline.close()
-        process = getattr(self, "_process", None)
-        if process is not None:
+        self._theirs.close()
+        if self._process is not None:
             try:
-                process.wait(timeout)
+                self._process.wait(timeout)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                self._process.kill()
+                self._process.wait()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until the tree ends by itself; returns the root's exit code."""
+        assert self._process is not None
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -213,7 +204,7 @@ class RunningTree:
             except ConnectionResetError:  # it ended before it had read what we sent
                 byte = b""
             if not byte:
-                code = self._process.wait(_STOP_LIMIT_S)
+                code = self.wait(_STOP_LIMIT_S)
                 raise OperationFailed(f"cannot start the tree: its root ended with status {code}")
             line += byte
         message = json.loads(line)

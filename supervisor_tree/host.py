@@ -50,7 +50,7 @@ from supervisor_tree.spawner.remarks import (
     SpawnerStarted,
 )
 
-__all__ = ["Host", "run"]
+__all__ = ["Host"]
 
 _LOGGER_PATIENCE_S = 5.0  # the tree starts without a logger rather than not at all
 _LAST_WORDS_S = 0.5  # for replies that are still on their way when the host ends
@@ -153,6 +153,7 @@ class Host:
                 signal.SIGUSR2,
             )
         )
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # `root.become` held some back
         self.state = StateFile(settings.run_dir, self.instance)
         self.notify = NotifySocket(settings.run_dir / "notify.sock")
         if self._has_foreign_users():
@@ -437,8 +438,3 @@ class Host:
 
     def _publish_host(self, name: EventName, pid: int | None = None) -> None:
         self.publish(LifecycleEvent(event=name, path="/", kind="host", pid=pid))
-
-
-def run(settings: HostSettings, tree: SupervisorSpec) -> int:
-    """Run one host in this process; see Host.run."""
-    return Host(settings, tree).run()

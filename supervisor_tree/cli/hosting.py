@@ -7,6 +7,7 @@ import select
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import NoReturn
 
 from supervisor_tree.cli.output import dump, say
 from supervisor_tree.errors import ConfigError, OperationFailed, TimedOut
@@ -16,11 +17,11 @@ __all__ = ["check", "completion", "health", "run", "schema", "shutdown"]
 _FORCED_S = 10.0  # from the moment of force to the host's own end
 
 
-def run(options: Namespace) -> int:
-    """`run CONFIG`: returns when the host has ended, with its exit code."""
-    from supervisor_tree import host  # noqa: PLC0415
+def run(options: Namespace) -> NoReturn:
+    """`run CONFIG`: this process becomes the host's root."""
     from supervisor_tree.config import load  # noqa: PLC0415
     from supervisor_tree.config.directories import resolve_dirs  # noqa: PLC0415
+    from supervisor_tree.root import become  # noqa: PLC0415
     from supervisor_tree.runtime.settings import HostSettings  # noqa: PLC0415
 
     config = load(options.config)
@@ -38,7 +39,7 @@ def run(options: Namespace) -> int:
         sys_path=_search_path(options.config),
         console=not options.quiet,
     )
-    return host.run(settings, config.tree)
+    become(settings, config.tree)
 
 
 def _search_path(config: str) -> tuple[str, ...]:
