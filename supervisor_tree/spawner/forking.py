@@ -1,8 +1,7 @@
 """Makes a child: pipes, fork, and what the child does until it is what it was made for.
 
-`multiprocess` does the fork, so that the user's code finds itself in a process that this
-library knows (name, parent, hooks after fork).  Its pipes and its ways of waiting are left
-out: they cost time, and only the Warden waits.
+The user's code finds itself in a process that `multiprocess` knows (name, parent, hooks
+after fork).  Its way of forking is left out: its pipes cost time, and only the Warden waits.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import msgpack
 import multiprocess.context
-import multiprocess.popen_fork
 import multiprocess.process
 import multiprocess.util
 
@@ -25,7 +25,7 @@ from supervisor_tree.spawner import child, procfs
 from supervisor_tree.spawner.lives import Life
 from supervisor_tree.spawner.title import MarkSlot
 
-__all__ = ["STATUS_BYTES", "Birth", "give_birth"]
+__all__ = ["STATUS_BYTES", "Birth", "Cradle", "give_births"]
 
 STATUS_BYTES = 4096  # PIPE_BUF: a message up to this size is written in one piece
 _CANNOT = 127  # as a shell exits when it cannot execute
@@ -51,62 +51,116 @@ class Birth:
                 os.close(fd)
 
 
-def give_birth(order: child.Order, capture: bool, slot: MarkSlot, *, gated: bool = False) -> Birth:
-    """Fork.  Raises OSError, with nothing left behind, if the kernel gives no more."""
-    ours: list[int] = []
-    theirs: list[int] = []
+@dataclass(slots=True)
+class Cradle:
+    """An order whose pipes are made; `theirs` are the child's ends of them."""
 
-    def pipe() -> tuple[int, int]:
-        read, write = os.pipe2(os.O_CLOEXEC)
-        ours.append(read)
-        theirs.append(write)
-        return read, write
+    order: child.Order
+    outputs: list[int]
+    status: int
+    gate: int
+    theirs: list[int]
 
-    try:
-        outputs: list[int] = []
-        status = gate = -1
-        if capture:
-            (out, out_write), (err, err_write) = pipe(), pipe()
-            outputs = [out, err]
-            order = replace(order, stdio=(order.stdio[0], out_write, err_write))
-        if child.can_fail(order.spec):
-            status, status_write = pipe()
-            os.set_blocking(status, False)
-            order = replace(order, status=status_write)
-        if gated:
-            gate_read, gate = pipe()
-            ours[-1], theirs[-1] = gate, gate_read
-            os.set_blocking(gate, False)
-            order = replace(order, gate=gate_read)
-        pid, pidfd = _fork(order, slot)
-    except BaseException:
-        for fd in ours:
-            os.close(fd)
-        raise
-    finally:
-        for fd in theirs:
-            os.close(fd)
-    now = procfs.stat(pid)
-    life = Life(order.path, order.generation, pid, pidfd, 0 if now is None else now.start_ticks)
-    life.obey(order.spec)
-    return Birth(life, outputs, status, gate)
+    @classmethod
+    def make(cls, order: child.Order, capture: bool, *, gated: bool = False) -> Cradle:
+        """Make its pipes.  Raises OSError, with nothing left behind, if there are no more."""
+        ours: list[int] = []
+        theirs: list[int] = []
+
+        def pipe() -> tuple[int, int]:
+            read, write = os.pipe2(os.O_CLOEXEC)
+            ours.append(read)
+            theirs.append(write)
+            return read, write
+
+        try:
+            outputs: list[int] = []
+            status = gate = -1
+            if capture:
+                (out, out_write), (err, err_write) = pipe(), pipe()
+                outputs = [out, err]
+                order = replace(order, stdio=(order.stdio[0], out_write, err_write))
+            if child.can_fail(order.spec):
+                status, status_write = pipe()
+                os.set_blocking(status, False)
+                order = replace(order, status=status_write)
+            if gated:
+                gate_read, gate = pipe()
+                ours[-1], theirs[-1] = gate, gate_read
+                os.set_blocking(gate, False)
+                order = replace(order, gate=gate_read)
+        except BaseException:
+            for fd in (*ours, *theirs):
+                os.close(fd)
+            raise
+        return cls(order, outputs, status, gate, theirs)
+
+    def born(self, pid: int) -> Birth:
+        """Take note of the child that was forked for it.  Raises OSError; the child is ended."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)  # unreaped, hence certainly ours
+            os.waitpid(pid, 0)
+            raise
+        now = procfs.stat(pid)
+        ticks = 0 if now is None else now.start_ticks
+        life = Life(self.order.path, self.order.generation, pid, pidfd, ticks)
+        life.obey(self.order.spec)
+        return Birth(life, self.outputs, self.status, self.gate)
 
 
-def _fork(order: child.Order, slot: MarkSlot) -> tuple[int, int]:
-    """Pid and pidfd of a new child, which runs `order` and never returns from here."""
+def give_births(cradles: Sequence[Cradle], slot: MarkSlot) -> list[Birth | OSError]:
+    """Fork a child for each; what became of each, in their order.  Theirs are the descriptors.
+
+    A page that is written after a fork has to be copied, and again after the next.  So all
+    are forked before anything else is done for any of them.
+    """
+    results: list[Birth | OSError] = []
+    for cradle, pid in zip(cradles, _fork_all(cradles, slot), strict=True):
+        try:
+            if isinstance(pid, OSError):
+                raise pid
+            results.append(cradle.born(pid))
+        except OSError as error:
+            for fd in (*cradle.outputs, cradle.status, cradle.gate):
+                if fd >= 0:
+                    os.close(fd)
+            results.append(error)
+        finally:
+            for fd in cradle.theirs:
+                os.close(fd)
+    return results
+
+
+def _fork_all(cradles: Sequence[Cradle], slot: MarkSlot) -> list[int | OSError]:
+    """Pids of new children; each runs its order and never returns from here."""
+    children = [_Child(cradle.order, slot) for cradle in cradles]
+    results: list[int | OSError] = []
     signals = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-    slot.write(order.mark)  # the child is born with it
     try:
-        pid = _Child(order, slot).launch()
+        for one in children:
+            slot.write(one.order.mark)  # the child is born with it
+            try:
+                pid = os.fork()
+            except OSError as error:
+                results.append(error)
+                continue
+            if pid == 0:
+                _begin(one)
+            results.append(pid)
     finally:
         slot.clear()
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+    return results
+
+
+def _begin(one: _Child) -> NoReturn:
+    code = _CANNOT
     try:
-        return pid, os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)  # unreaped, hence certainly ours
-        os.waitpid(pid, 0)
-        raise
+        code = one.live()
+    finally:
+        os._exit(code)
 
 
 def _live(order: child.Order, slot: MarkSlot) -> int:
@@ -124,47 +178,20 @@ def _live(order: child.Order, slot: MarkSlot) -> int:
         _flush()
 
 
-class _Fork(multiprocess.popen_fork.Popen):  # type: ignore[misc]
-    """multiprocess's fork without its pipes; only the Warden waits."""
-
-    def __init__(self, process: _Child) -> None:
-        self.returncode = None
-        self.finalizer = None
-        self.sentinel = -1
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = _CANNOT
-            try:
-                code = process.live()
-            finally:
-                os._exit(code)
-
-    def poll(self, flag: int = 0) -> int | None:
-        return None
-
-
 class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
     """A child as multiprocess knows it: the user's code sees its name and its parent's death."""
 
-    _Popen = staticmethod(_Fork)
-
     def __init__(self, order: child.Order, slot: MarkSlot) -> None:
         super().__init__(name=order.path)
-        self._order = order
+        self.order = order
         self._slot = slot
-
-    def launch(self) -> int:
-        """Fork; the pid."""
-        self.start()
-        multiprocess.process._children.discard(self)
-        return int(self.pid)
 
     def live(self) -> int:
         """In the child: what multiprocess's own bootstrap does, as far as it is wanted here.
 
         Not its end, which waits for threads and children without limit.
         """
-        if self._order.spec.command is None:
+        if self.order.spec.command is None:
             home = multiprocess.process
             home._process_counter = itertools.count(1)
             home._children = set()
@@ -175,7 +202,7 @@ class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
             )
             multiprocess.util._finalizer_registry.clear()
             multiprocess.util._run_after_forkers()
-        return _live(self._order, self._slot)
+        return _live(self.order, self._slot)
 
 
 def _flush() -> None:

@@ -18,8 +18,8 @@ import msgpack
 
 from supervisor_tree.runtime.launcher import Exited, LaunchFailed, Spawned
 from supervisor_tree.spawner import child, kernel
-from supervisor_tree.spawner.forking import STATUS_BYTES, Birth, give_birth
-from supervisor_tree.spawner.lives import Life, mark_of, terms_of
+from supervisor_tree.spawner.forking import STATUS_BYTES, Birth, Cradle, give_births
+from supervisor_tree.spawner.lives import Key, Life, mark_of, terms_of
 from supervisor_tree.spawner.protocol import Channel, Frame, SpecUnpacker, from_notice
 from supervisor_tree.spawner.scope import Warden
 from supervisor_tree.spawner.spares import SparePool
@@ -27,6 +27,7 @@ from supervisor_tree.spawner.title import MarkSlot
 
 __all__ = ["Config", "Spawner"]
 
+BATCH = 32  # forked at once; later orders wait for so many
 END_GRACE_S = 1.0  # SIGTERM to SIGKILL once the root is gone
 END_LIMIT_S = 1.9  # all is gone within 2 s of the root's death, or is beyond our power
 
@@ -68,6 +69,7 @@ class Spawner:
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._nofile = _raise_nofile()
         self._spares = SparePool(config.instance, self._warden, slot)
+        self._cradles: dict[Key, Cradle] = {}  # to be forked in this turn
         self._unready: dict[int, Birth] = {}  # by status pipe
         self._specs = SpecUnpacker()
         self._retiring = False
@@ -141,6 +143,8 @@ class Spawner:
     def _serve(self) -> None:
         self._channel.flush()
         for frame in self._channel.receive():
+            if frame[0] != "launch" or len(self._cradles) >= BATCH:
+                self._fork()
             match frame:
                 case ["launch", *rest]:
                     self._launch(*rest)
@@ -153,10 +157,12 @@ class Spawner:
                 case ["retire"]:
                     self._retiring = True
                     self._spares.drop_all()
+        self._fork()
 
     def _launch(self, path: str, generation: int, packed: bytes, *rest: Any) -> None:
         args, environment, capture = rest
-        if (path, generation) in self._warden.lives:
+        key = (path, generation)
+        if key in self._warden.lives or key in self._cradles:
             self._refuse(path, generation, "this life runs already")
             return
         try:
@@ -180,14 +186,26 @@ class Spawner:
         if spec.env_file:
             import dotenv  # noqa: F401, PLC0415 - before the fork, for all later ones
         birth = None if self._retiring else self._spares.take(order, packed, capture)
-        if birth is None:
-            try:
-                birth = give_birth(order, capture, self._slot)
-            except OSError as error:
-                self._refuse(path, generation, f"cannot fork: {error.strerror}")
-                return
-            self._warden.watch(birth.life)
-        self._follow(birth)
+        if birth is not None:
+            self._follow(birth)
+            return
+        try:
+            self._cradles[key] = Cradle.make(order, capture)
+        except OSError as error:
+            self._refuse(path, generation, f"cannot fork: {error.strerror}")
+
+    def _fork(self) -> None:
+        """Fork for all orders that have come together."""
+        if not self._cradles:
+            return
+        cradles, self._cradles = self._cradles, {}
+        results = give_births([*cradles.values()], self._slot)
+        for (path, generation), birth in zip(cradles, results, strict=True):
+            if isinstance(birth, OSError):
+                self._refuse(path, generation, f"cannot fork: {birth.strerror}")
+            else:
+                self._warden.watch(birth.life)
+                self._follow(birth)
 
     def _follow(self, birth: Birth) -> None:
         """Tell of a birth, now or when its set-up has ended well."""
@@ -196,21 +214,23 @@ class Spawner:
             return
         self._unready[birth.status] = birth
         self._poller.register(birth.status, select.EPOLLIN)
-        birth.life.on_leader_ended = lambda: self._end_birth(birth.status)
+        birth.life.on_leader_ended = lambda: self._end_birth(birth.status, ended=True)
 
     def _refuse(self, path: str, generation: int, message: str) -> None:
         failed = LaunchFailed(path=path, generation=generation, stage="fork", message=message)
         self._channel.send(from_notice(failed))
 
-    def _end_birth(self, status: int) -> None:
+    def _end_birth(self, status: int, *, ended: bool = False) -> None:
         """The set-up of a child has ended: well if it says nothing."""
         birth = self._unready.get(status)
         if birth is None:
             return
         try:
             said = os.read(status, STATUS_BYTES)
-        except BlockingIOError:  # an event of a former descriptor of this number
-            return
+        except BlockingIOError:
+            if not ended:  # an event of a former descriptor of this number
+                return
+            said = b""  # one forked together with it has not closed its copy yet
         del self._unready[status]
         self._poller.unregister(status)
         os.close(status)

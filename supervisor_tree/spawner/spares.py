@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from supervisor_tree.spawner import child
-from supervisor_tree.spawner.forking import Birth, give_birth
+from supervisor_tree.spawner.forking import Birth, Cradle, give_births
 from supervisor_tree.spawner.lives import mark_of
 from supervisor_tree.spawner.scope import Warden
 from supervisor_tree.spawner.title import MarkSlot
@@ -115,8 +115,12 @@ class SparePool:
             mark=mark_of(self._instance, shelf.order.path, 0),
         )
         try:
-            birth = give_birth(order, shelf.capture, self._slot, gated=True)
+            cradle = Cradle.make(order, shelf.capture, gated=True)
         except OSError:
+            shelf.fill_at = now + RETRY_S
+            return
+        (birth,) = give_births([cradle], self._slot)
+        if isinstance(birth, OSError):
             shelf.fill_at = now + RETRY_S
             return
         birth.life.silent = True
