@@ -28,8 +28,10 @@ from supervisor_tree.bus.delivery import DeadLetter, Outbox
 from supervisor_tree.bus.directory import Acl, Change, Directory, Down, Joined, Left, Member
 from supervisor_tree.bus.inbox import Inbox, inbox_name
 from supervisor_tree.bus.mailbox import Entry, Mailbox, Sender
-from supervisor_tree.bus.messages import Call, Cast, Failure, Reply
+from supervisor_tree.bus.messages import Call, Cast, Event, Failure, Reply
 from supervisor_tree.bus.record import Record
+from supervisor_tree.bus.subscriptions import Publisher, Subscriber
+from supervisor_tree.bus.topics import check_topic, check_topic_pattern
 from supervisor_tree.errors import AgentDown, CallTimeout, Draining, NoProcess, NotAllowed
 
 __all__ = ["Bus", "Origin"]
@@ -38,6 +40,8 @@ _MESSAGES_PER_TURN = 512
 _TICK_S = 0.5
 _IDLE_TICKS = 120
 _POOL = "pool:"
+_EVENTS = 1000  # taken in and not handled
+_NOBODY = Member(path="")
 
 
 class Origin(NamedTuple):
@@ -80,6 +84,8 @@ class Bus:
         self._infos: deque[Any] = deque()
         self._next_call = 0
         self._next_member: Counter[str] = Counter()
+        self._publisher: Publisher | None = None
+        self._subscriber: Subscriber | None = None
         self._working = False
         self._closed = False
         (run_dir / "inbox").mkdir(mode=0o700, exist_ok=True)
@@ -109,6 +115,9 @@ class Bus:
             channel.close()
         self.loop.remove_reader(self._inbox.fileno())
         self._inbox.close()
+        for end in (self._publisher, self._subscriber):
+            if end is not None:
+                end.close()
         self._record.close()
         self.context.destroy(linger=0)
 
@@ -141,6 +150,35 @@ class Bus:
         """
         member = self._receiver(to, Acl.allows_cast, "cast")
         self._channel(member.path).cast(pack(message), trace)
+
+    def publish(self, topic: str, message: Any, *, trace: str = "") -> None:
+        """Tell whoever has subscribed to `topic` and is there now.
+
+        Raises ValueError if it is no topic, NotAllowed.
+        """
+        mine = self._directory.member(self.me.path)
+        if not (mine or _NOBODY).acl.allows_publish(check_topic(topic)):
+            raise NotAllowed(f"{self.me.path} may not publish on {topic}")
+        if self._publisher is None:
+            self._publisher = Publisher(self.context, self.run_dir, self.me, self.loop)
+        self._publisher.publish(topic, pack(message), trace)
+
+    def subscribe(self, pattern: str) -> None:
+        """From now on events of these topics come to handle_event, and their Gaps to handle_info.
+
+        It takes a moment until publishers know.  Raises ValueError, NotAllowed.
+        """
+        mine = self._directory.member(self.me.path)
+        if not (mine or _NOBODY).acl.allows_subscribe(check_topic_pattern(pattern)):
+            raise NotAllowed(f"{self.me.path} may not subscribe to {pattern}")
+        if self._subscriber is None:
+            self._subscriber = Subscriber(self.context, self.run_dir, self.loop, self._inform)
+        self._subscriber.subscribe(pattern)
+
+    def unsubscribe(self, pattern: str) -> None:
+        """No longer."""
+        if self._subscriber is not None:
+            self._subscriber.unsubscribe(pattern)
 
     def monitor(self, path: str) -> None:
         """One `Down(path, generation, reason)` to handle_info when this life ends; now, if none."""
@@ -228,10 +266,14 @@ class Bus:
         """Handle what has come, one at a time, a bounded number per turn of the loop."""
         if self._working or self._closed:
             return
-        mailbox, record, handlers = self._mailbox, self._record, self._handlers
+        mailbox, record = self._mailbox, self._record
         for _ in range(_MESSAGES_PER_TURN):
             if self._infos:
-                result = handlers.handle_info(self._infos.popleft()) if handlers else None
+                try:
+                    result = self._handle_info(self._infos.popleft())
+                except BaseException as error:
+                    self._give_up(error)
+                    return
                 if isinstance(result, Awaitable):
                     self._go_on_later(self._finish_info(result))
                     return
@@ -259,6 +301,21 @@ class Bus:
             self.loop.call_soon(self._work)
         if self._inbox.readable:
             self.loop.call_soon(self._drain)
+
+    def _handle_info(self, info: Any) -> Any:
+        if self._subscriber is not None and self._subscriber.paused:
+            self._hold_events()
+        if self._handlers is None:
+            return None
+        if isinstance(info, Event):
+            try:
+                value = unpack(info.payload)
+            except BadFrame:
+                self.counters["malformed"] += 1
+                return None
+            self.counters["events"] += 1
+            return self._handlers.handle_event(info.topic, value)
+        return self._handlers.handle_info(info)
 
     def _handle_cast(self, entry: Entry, message: Cast) -> Any:
         try:
@@ -333,7 +390,16 @@ class Bus:
 
     def _inform(self, info: Any) -> None:
         self._infos.append(info)
-        self.loop.call_soon(self._work)
+        if len(self._infos) == 1:
+            self.loop.call_soon(self._work)
+        self._hold_events()
+
+    def _hold_events(self) -> None:
+        """An agent that is behind leaves events in libzmq, which drops what is too much."""
+        if self._subscriber is not None:
+            paused, self._subscriber.paused = self._subscriber.paused, len(self._infos) > _EVENTS
+            if paused and not self._subscriber.paused:
+                self.loop.call_soon(self._subscriber.drain)
 
     def _changed(self, change: Change) -> None:
         match change:

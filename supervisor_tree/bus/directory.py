@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 from supervisor_tree.bus.delivery import DEFAULT_LIMIT
 from supervisor_tree.bus.mailbox import OnFull, Sender
-from supervisor_tree.bus.topics import path_matches_any, topic_matches
+from supervisor_tree.bus.topics import path_matches_any, topic_matches, topic_pattern_within
 
 __all__ = ["Acl", "Change", "Directory", "Down", "Joined", "Left", "Member", "MemoryDirectory"]
 
@@ -40,9 +40,7 @@ class Acl:
 
     def allows_subscribe(self, pattern: str) -> bool:
         """True if `pattern` asks for no more than the agent may see."""
-        return any(
-            one in (">", pattern) or topic_matches(one, pattern) for one in self.may_subscribe
-        )
+        return any(topic_pattern_within(pattern, allowed) for allowed in self.may_subscribe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ __all__ = [
     "path_matches_any",
     "topic_frame",
     "topic_matches",
+    "topic_pattern_within",
     "topic_prefix",
 ]
 
@@ -57,6 +58,19 @@ def check_path_pattern(pattern: str) -> str:
 def topic_matches(pattern: str, topic: str) -> bool:
     """True if the topic is one of the pattern's.  Both are taken to be valid."""
     return _match(pattern.split("."), topic.split("."))
+
+
+def topic_pattern_within(asked: str, allowed: str) -> bool:
+    """True if every topic of the pattern `asked` is one of `allowed`'s.  Both are valid."""
+    words, room = asked.split("."), allowed.split(".")
+    for n, word in enumerate(words):
+        if n >= len(room):
+            return False
+        if room[n] == ">":
+            return True
+        if word == ">" or (room[n] != "*" and room[n] != word):
+            return False
+    return len(words) == len(room)
 
 
 @lru_cache(maxsize=4096)

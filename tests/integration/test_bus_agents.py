@@ -19,9 +19,11 @@ import msgpack
 import pytest
 import zmq
 
+from supervisor_tree.bus.blocking import BlockingBus
 from supervisor_tree.bus.client import Bus
 from supervisor_tree.bus.codec import encode
-from supervisor_tree.bus.directory import Change, Down, Joined, Member, MemoryDirectory
+from supervisor_tree.bus.directory import Acl, Change, Down, Joined, Member, MemoryDirectory
+from supervisor_tree.bus.exchange import main as exchange_main
 from supervisor_tree.bus.inbox import inbox_address
 from supervisor_tree.bus.mailbox import Sender
 from supervisor_tree.bus.messages import Cast, Hello
@@ -31,6 +33,7 @@ from supervisor_tree.errors import (
     Draining,
     MailboxFull,
     NoProcess,
+    NotAllowed,
     RemoteError,
 )
 
@@ -135,7 +138,11 @@ async def in_loop(world: World, member: Member, pipe: Connection, agent: Any) ->
     def read() -> None:
         while pipe.poll():
             try:
-                directory.apply(pipe.recv())
+                heard = pipe.recv()
+                if isinstance(heard, tuple):
+                    agent.orders.append(heard[1:])
+                else:
+                    directory.apply(heard)
             except EOFError:
                 os._exit(0)
 
@@ -363,6 +370,174 @@ def test_a_monitor_tells_once_of_the_end_of_a_life(world):
     assert not watcher.pipe.poll(0.1)
 
 
+# --- topics -----------------------------------------------------------------------------------
+
+
+def exchange(run_dir: Path) -> None:
+    os.environ["SUPERVISOR_TREE_RUN_DIR"] = str(run_dir)
+    exchange_main()
+
+
+class Publishing(Agent):
+    """Publishes numbers on a.b, as fast as it is told to, and casts the same to /sink."""
+
+    async def run(self) -> None:
+        self.number = 0
+
+    def handle_call(self, count: int, sender: Any) -> int:
+        for _ in range(count):
+            self.number += 1
+            self.bus.publish("a.b", self.number)
+            self.bus.publish("a.c.d", self.number)
+            self.bus.cast("/sink", self.number)
+        return self.number
+
+
+class Listening(Agent):
+    """Has one exchange after the other tell it what it hears."""
+
+    def __init__(self, patterns: list[str]) -> None:
+        self.patterns = patterns
+        self.heard: list[Any] = []
+
+    async def run(self) -> None:
+        for pattern in self.patterns:
+            self.bus.subscribe(pattern)
+
+    def handle_event(self, topic: str, event: Any) -> None:
+        self.heard.append([topic, event])
+
+    def handle_info(self, info: Any) -> None:
+        self.heard.append(list(info))
+
+    def handle_call(self, request: Any, sender: Any) -> Any:
+        heard, self.heard = self.heard, []
+        return heard
+
+
+class Remote(Agent):
+    """Asks for the test."""
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            if self.orders:
+                to, request = self.orders.pop(0)
+                self.say(await self.bus.call(to, request, DEADLINE_S))
+
+    def __init__(self) -> None:
+        self.orders: list[Any] = []
+
+    def handle_info(self, info: Any) -> None: ...
+
+
+@pytest.fixture
+def exchange_process(world: World) -> Iterator[Callable[[], None]]:
+    """Start one, and on each call kill it and start another."""
+    running: list[Any] = []
+
+    def another() -> None:
+        for process in running:
+            process.kill()
+            process.join(DEADLINE_S)
+            process.close()
+        running[:] = [FORK.Process(target=exchange, args=(world.run_dir,), daemon=True)]
+        running[0].start()
+
+    another()
+    yield another
+    running[0].kill()
+    running[0].join(DEADLINE_S)
+    running[0].close()
+
+
+def test_a_subscriber_is_told_what_a_killed_exchange_has_lost(world, tmp_path, exchange_process):
+    log = tmp_path / "log"
+    world.start("/sink", Writer, log)
+    world.start("/pub", Publishing)
+    world.start("/sub", Listening, ["a.*"])
+    remote = world.start("/remote", Remote)
+
+    def ask(to: str, request: Any) -> Any:
+        remote.pipe.send(("ask", to, request))
+        return remote.hear()
+
+    heard: list[Any] = []
+
+    def hears_more() -> bool:
+        ask("/pub", 1)
+        heard.extend(ask("/sub", None))
+        return bool(heard) and heard[-1][1] == ask("/pub", 0)
+
+    wait_for(hears_more, "the subscription to arrive")
+    first = heard[0][1]
+    for _ in range(3):
+        ask("/pub", 200)
+        exchange_process()
+        ask("/pub", 200)
+        wait_for(hears_more, "the exchange to be back")
+    total = ask("/pub", 0)
+    wait_for(lambda: heard.extend(ask("/sub", None)) or heard[-1][1] == total, "the last")
+    assert {row[0] for row in heard} == {"a.b"}, "a.c.d is not of the pattern"
+    expected = first
+    gaps = 0
+    for row in heard:
+        if len(row) == 4:
+            assert row[1:3] == ["/pub", 1]
+            expected += row[3]
+            gaps += row[3]
+        else:
+            assert row[1] == expected, "a silent gap, or out of order"
+            expected += 1
+    assert expected == total + 1
+    assert gaps > 0
+    wait_for(lambda: len(rows_of(log)) == total, "the casts")
+    assert [number for _g, _s, number, _r in rows_of(log)] == list(range(1, total + 1))
+
+
+class Confined(Agent):
+    async def run(self) -> None:
+        for verb, name in (("publish", "b"), ("subscribe", "b.>"), ("cast", "/b"), ("call", "/b")):
+            try:
+                result = getattr(self.bus, verb)(name, *([] if verb == "subscribe" else [1]))
+                if verb == "call":
+                    await result
+                self.say((verb, "done"))
+            except NotAllowed:
+                self.say((verb, "not allowed"))
+
+
+def test_the_policy_holds_for_each_verb(world):
+    acl = Acl(may_call=("/a",), may_cast=("/a",), may_publish=("a.>",), may_subscribe=("a.>",))
+    world.start("/b", Server)
+    confined = world.start("/confined", Confined, acl=acl)
+    for verb in ("publish", "subscribe", "cast", "call"):
+        assert confined.hear() == (verb, "not allowed")
+
+
+class Lawless(Agent):
+    """Has a runtime that lets it do everything; its receivers' runtimes do not."""
+
+    async def run(self) -> None:
+        mine = self.bus._directory.member("/lawless")
+        self.bus._directory.apply(Joined(replace(mine, acl=Acl())))  # type: ignore
+        for number in range(3):
+            self.bus.cast("/sink", number)
+        try:
+            await self.bus.call("/sink", 1)
+        except NotAllowed:
+            self.say((await self.bus.flush(), len(self.bus._channels)))
+
+
+def test_the_receiver_enforces_the_policy_upon_a_sender_that_does_not(world, tmp_path):
+    log = tmp_path / "log"
+    world.start("/sink", Writer, log)
+    lawless = world.start("/lawless", Lawless, acl=Acl(may_call=(), may_cast=()))
+    assert lawless.hear() == (True, 1)
+    assert stats_of(world, "/sink")["not_allowed"] == 4
+    assert log.read_text() == ""
+
+
 # --- strangers ------------------------------------------------------------------------------
 
 
@@ -432,3 +607,21 @@ def test_a_forged_name_is_refused_and_reported_by_the_true_one(world, tmp_path):
     assert (facts["sender"], facts["claimed"]) == ("/forger", "/c")
     assert facts["pid"] == forger.member.pid
     assert log.read_text() == ""
+
+
+def test_a_program_without_a_loop_has_the_same_verbs(world, tmp_path):
+    log = tmp_path / "log"
+    server = world.start("/server", Server)
+    sink = world.start("/sink", Writer, log)
+    me = Member(path="/program", generation=1, pid=os.getpid())
+    world.tell(Joined(me))
+    directory = MemoryDirectory([me, server.member, sink.member])
+    with BlockingBus(world.run_dir, Sender("/program", 1), directory) as bus:
+        assert bus.call("/server", "who") == ["/program", 1]
+        for number in range(100):
+            bus.cast("/sink", number)
+        assert bus.flush()
+        with pytest.raises(NoProcess):
+            bus.cast("/nobody", 1)
+        assert [member.path for member in bus.find()] == ["/program", "/server", "/sink"]
+    assert [number for _g, _s, number, _r in rows_of(log)] == list(range(100))
