@@ -241,11 +241,6 @@ def _reset_running(sup: Supervisor, lane: Lane, child: Child, message: Any) -> N
     sup.tree.reply(message.request, ("ok", "already"))
 
 
-def _later(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
-    """An effect is in flight in the child's own lane."""
-    sup.post(child.lane, message)
-
-
 # --- pictures ---------------------------------------------------------------------------
 
 
@@ -335,7 +330,6 @@ def _table() -> dict[tuple[ChildState, type], _Handler]:
     parked = (ChildState.PARKED,)
     resting = (*down, *up, *due)
     lines: list[tuple[tuple[ChildState, ...], type, _Handler]] = [
-        *((tuple(ChildState), kind, _later) for kind in ABOUT_A_CHILD),
         (tuple(ChildState), StartChildRequested, _already_started),
         ((*down, *due), StartChildRequested, _already_present),
         (up, RestartChildRequested, _running),
@@ -346,7 +340,7 @@ def _table() -> dict[tuple[ChildState, type], _Handler]:
         (down, DeleteChildRequested, _delete),
         (up, TerminateChildRequested, _terminate),
         ((*down, *due), TerminateChildRequested, _terminate_down),
-        (tuple(ChildState), GetChildspecRequested, _get_childspec),
+        (resting, GetChildspecRequested, _get_childspec),
         (up, HoldRequested, _hold),
         ((*down, *due), HoldRequested, _hold_down),
         (up, ReleaseRequested, _already),

@@ -156,10 +156,10 @@ def _starting_spawned(sup: Supervisor, child: Child, stimulus: ChildSpawned, now
     if child.unopened is not None:
         nested, child.unopened = child.unopened, None
         sup.tree.open(child, nested)
-        return
-    child.pid = stimulus.pid
-    sup.tree.publish(EventName.CHILD_STARTED, child)
-    sup.tree.touch(child.path)
+    else:
+        child.pid = stimulus.pid
+        sup.tree.publish(EventName.CHILD_STARTED, child)
+        sup.tree.touch(child.path)
     if child.killers:
         _signal_kill(sup, child)
 
@@ -185,9 +185,7 @@ def _starting_ready(sup: Supervisor, child: Child, stimulus: ChildReady, now: fl
     sup.tree.move(child, RUNNING, "ready")
     detail = {} if stimulus.info is None else {"info": stimulus.info}
     sup.tree.publish(EventName.CHILD_READY, child, detail)
-    work = _take_starter(sup, child)
-    if work is not None:
-        outcomes.succeeded(sup, work, child, stimulus.info)
+    outcomes.succeeded(sup, _take_starter(sup, child), child, stimulus.info)
 
 
 def _starting_failed(sup: Supervisor, child: Child, stimulus: ChildStartFailed, now: float) -> None:
@@ -198,9 +196,7 @@ def _starting_ignored(
     sup: Supervisor, child: Child, stimulus: ChildStartIgnored, now: float
 ) -> None:
     _life_over(sup, child)
-    work = _take_starter(sup, child)
-    if work is not None:
-        outcomes.ignored(sup, work, child)
+    outcomes.ignored(sup, _take_starter(sup, child), child)
 
 
 def _starting_exited(sup: Supervisor, child: Child, stimulus: ChildExited, now: float) -> None:
@@ -308,12 +304,12 @@ def _is_due(sup: Supervisor, child: Child, stimulus: TimerFired, now: float) -> 
     return True
 
 
-def _take_starter(sup: Supervisor, child: Child) -> Work | None:
+def _take_starter(sup: Supervisor, child: Child) -> Work:
     """The work that waits for this start now has its answer."""
     work = child.starter
-    if work is not None:
-        child.starter = work.starting = None
-        sup.tree.wake(work.lane)
+    assert work is not None, child
+    child.starter = work.starting = None
+    sup.tree.wake(work.lane)
     return work
 
 
@@ -341,8 +337,6 @@ def _answer_killers(sup: Supervisor, child: Child) -> None:
 def _start_over(sup: Supervisor, child: Child, reason: Term) -> None:
     _life_over(sup, child)
     work = _take_starter(sup, child)
-    if work is None:
-        return
     if child.breakers:
         outcomes.broken_off(sup, work, child)
     else:

@@ -254,9 +254,8 @@ class Supervisor:
 
     def kill_all(self) -> None:
         """The supervisor is killed: all below it are, and it is gone when they are gone."""
-        if self.phase is not Phase.GONE:
-            self.why, self.cause, self.cause_exit = Why.KILLED, None, None
-            self._close(Work(Purpose.KILL, self.lane, together=True, reason=KILLED))
+        self.why, self.cause, self.cause_exit = Why.KILLED, None, None
+        self._close(Work(Purpose.KILL, self.lane, together=True, reason=KILLED))
 
     def end(self, reason: ExitReason, why: Why, child: Child | None = None) -> None:
         """Stop all in stop order, then end with `reason`."""

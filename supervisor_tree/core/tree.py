@@ -249,8 +249,6 @@ class Tree:
 
     def forget_child(self, child: Child) -> None:
         """No child has this path any more."""
-        if self.children.get(child.path) is not child:
-            return
         life.cancel_timer(child.owner, child)
         del self.children[child.path]
         self._forgotten[child.path] = child.generation

@@ -23,7 +23,7 @@ restart_child, delete_child, get_childspec SUP ID; which_children, count_childre
 upgrade SUP with a tree below; stop, start, restart, kill, reset_failed PATH; shutdown.
 `rows` shows the picture that readers get, `story PATH` a child's history.  `together` puts all
 indented lines into the mailboxes before the first is handled.  `otp` after `tree` turns off
-the breaking off of starts.
+the breaking off of starts; with `gated` the starts of supervisors are asked for, too.
 """
 
 from __future__ import annotations
@@ -245,7 +245,11 @@ class Stage:
             self._todo.append(ChildStartFailed(*life, "no_luck"))
         elif "ignore" in does:
             self._todo.append(ChildStartIgnored(*life))
-        elif "unborn" not in does:
+        elif "unborn" in does:
+            pass
+        elif action.spec.supervisor is not None:
+            self._todo.append(ChildSpawned(*life, 99))
+        else:
             self.alive[life] = action.spec
             self._todo.append(ChildSpawned(*life, 100 + len(self.alive)))
             if "hang" not in does:

@@ -25,7 +25,7 @@ def performed(text: str) -> str:
         asked = [line for line in lines[: _divider(lines)] if not line.startswith("#")]
         trees = [line.split() for line in asked if line.startswith("tree ")]
         if trees:
-            stage = Stage(abort_starts="otp" not in trees[0])
+            stage = Stage(abort_starts="otp" not in trees[0], gated="gated" in trees[0])
         answer = stage.play(asked) if asked else []
         tail = ["----", *answer] if asked else []
         pieces.append("\n".join([*comments, *asked, *tail]))

@@ -12,7 +12,7 @@ import supervisor_tree.core
 from supervisor_tree.core.answers import ABOUT_A_CHILD, ANSWERS
 from supervisor_tree.core.child import ChildState
 from supervisor_tree.core.life import CHILD_STIMULI, TRANSITIONS
-from supervisor_tree.core.stimuli import Stimulus
+from supervisor_tree.core.stimuli import StartChildRequested, Stimulus
 from supervisor_tree.core.tree import _ROUTES
 
 IMPURE = {
@@ -26,8 +26,11 @@ def test_every_pair_of_state_and_stimulus_is_decided():
     assert set(TRANSITIONS) == set(product(ChildState, CHILD_STIMULI))
 
 
-def test_every_pair_of_state_and_request_has_an_answer():
-    assert set(ANSWERS) == set(product(ChildState, ABOUT_A_CHILD))
+def test_every_pair_of_resting_state_and_request_has_an_answer():
+    resting = set(ChildState) - {ChildState.STARTING, ChildState.STOPPING, ChildState.KILLING}
+    pairs = set(product(resting, ABOUT_A_CHILD))
+    # In the other states an effect is in flight, for which all but start_child wait.
+    assert set(ANSWERS) == pairs | set(product(ChildState, [StartChildRequested]))
 
 
 def test_every_stimulus_has_a_way_into_the_tree():
