@@ -150,7 +150,7 @@ def _run_agent(order: Order, account: pwd.struct_passwd | None) -> int:
     sys.stdin = _STDIN
     if order.status >= 0:
         os.close(STATUS_FD)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    kernel.mask_signals(kernel.NO_SIGNALS)
     from supervisor_tree.agents.bootstrap import run_agent  # noqa: PLC0415 - 30 ms
 
     return run_agent(
@@ -166,7 +166,7 @@ def _run_program(order: Order, account: pwd.struct_passwd | None) -> NoReturn:
     environment = _environment(order, account)
     for number in _PYTHON_IGNORES:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    kernel.mask_signals(kernel.NO_SIGNALS)
     _execute(order.spec.command or (), environment)
 
 

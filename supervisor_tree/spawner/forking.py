@@ -21,7 +21,7 @@ import multiprocess.context
 import multiprocess.process
 import multiprocess.util
 
-from supervisor_tree.spawner import child, procfs
+from supervisor_tree.spawner import child, kernel, procfs
 from supervisor_tree.spawner.lives import Life
 from supervisor_tree.spawner.title import MarkSlot
 
@@ -137,7 +137,8 @@ def _fork_all(cradles: Sequence[Cradle], slot: MarkSlot) -> list[int | OSError]:
     """Pids of new children; each runs its order and never returns from here."""
     children = [_Child(cradle.order, slot) for cradle in cradles]
     results: list[int | OSError] = []
-    signals = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    signals = kernel.signal_mask()
+    kernel.mask_signals(kernel.ALL_SIGNALS)
     try:
         for one in children:
             slot.write(one.order.mark)  # the child is born with it
@@ -151,7 +152,7 @@ def _fork_all(cradles: Sequence[Cradle], slot: MarkSlot) -> list[int | OSError]:
             results.append(pid)
     finally:
         slot.clear()
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        kernel.mask_signals(signals)
     return results
 
 

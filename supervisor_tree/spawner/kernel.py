@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 
 __all__ = [
+    "ALL_SIGNALS",
+    "NO_SIGNALS",
     "Ended",
     "Timer",
     "allow_proc_access",
@@ -25,11 +27,13 @@ __all__ = [
     "close_from",
     "default_internal_signals",
     "is_ended",
+    "mask_signals",
     "peek_ended",
     "reap",
     "seconds_of",
     "send_signal",
     "sigchld_fd",
+    "signal_mask",
     "wait_ended",
 ]
 
@@ -40,6 +44,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _CLOCK_MONOTONIC = 1
 _FD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # SFD_* and TFD_* are the same bits
 _SIGSET_BYTES = 128  # sizeof(sigset_t) of glibc and musl
+NO_SIGNALS = bytes(_SIGSET_BYTES)
+ALL_SIGNALS = b"\xff" * _SIGSET_BYTES
 # waitid as a bare system call takes a fifth argument, struct rusage *, on every port.
 _SYS_WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95, "loongarch64": 95}
 _SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "loongarch64": 134}
@@ -82,6 +88,22 @@ def default_internal_signals() -> None:
     if number is not None:
         for internal in (32, 33):
             _libc.syscall(number, internal, bytes(32), None, 8)
+
+
+def signal_mask() -> bytes:
+    """The sigset_t of what this thread blocks."""
+    mask = ctypes.create_string_buffer(_SIGSET_BYTES)
+    _libc.pthread_sigmask(signal.SIG_BLOCK, None, mask)
+    return mask.raw
+
+
+def mask_signals(mask: bytes) -> None:
+    """Block exactly the signals of this sigset_t in this thread.
+
+    signal.pthread_sigmask makes an enum of each former signal, which costs most right after
+    a fork.
+    """
+    _libc.pthread_sigmask(signal.SIG_SETMASK, mask, None)
 
 
 def sigchld_fd() -> int:
