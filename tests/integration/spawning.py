@@ -98,7 +98,7 @@ def marked(instance: str) -> list[int]:
 
 def read_all(fd: int) -> str:
     """Everything until the last writer has closed it."""
-    parts = []
+    parts: list[bytes] = []
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     while poll.poll(DEADLINE_S * 1000):

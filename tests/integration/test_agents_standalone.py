@@ -48,7 +48,7 @@ class Async(Agent):
 
 
 class Plain(Agent):
-    def init(self, ctx: Context) -> None:
+    def init(self, ctx: Context) -> Any:
         say("init", ctx.id)
 
     def terminate(self, reason: str) -> None:

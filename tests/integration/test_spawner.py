@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,7 +196,7 @@ def test_an_agent_of_another_user_still_notices_the_end_of_its_host(
 )
 @pytest.mark.parametrize("kind", ["program", "agent"])
 def test_a_child_that_cannot_be_set_up_is_told_with_its_stage(
-    shared: Spawning, kind: str, stage: str, words: str, spec: dict[str, object]
+    shared: Spawning, kind: str, stage: str, words: str, spec: dict[str, Any]
 ) -> None:
     path = f"/bad-{kind}-{words}"
     if kind == "agent":

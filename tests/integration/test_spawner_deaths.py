@@ -71,7 +71,7 @@ def test_no_child_ends_when_the_spawner_is_killed(spawning: Spawning) -> None:
     spawning.exited("/next")
     assert spawning.launcher.pid not in (0, former)
     assert all(alive(pid) for pid in pids)
-    assert all(procfs.stat(pid).parent == os.getpid() for pid in pids)  # type: ignore[union-attr]
+    assert all(procfs.stat(pid).parent == os.getpid() for pid in pids)
     spawning.launcher.stop("/agent", 1)
     spawning.launcher.kill("/program", 1)
     agent, program = spawning.exited("/agent"), spawning.exited("/program")

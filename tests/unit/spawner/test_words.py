@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from supervisor_tree.core.specs import ChildSpec, Limits
@@ -20,7 +22,7 @@ from supervisor_tree.spawner.records import Patience
 from supervisor_tree.spawner.title import PADDING_KEY, reserve_slot
 
 USED = Rusage(cpu_s=0.5, max_rss_bytes=1, wall_s=2.0)
-IDENTITY = {"path": "/chat/bot", "generation": 3}
+IDENTITY: dict[str, Any] = {"path": "/chat/bot", "generation": 3}
 
 
 class Fds:
