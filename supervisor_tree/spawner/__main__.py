@@ -29,6 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     # What is meant for the host (Ctrl-C, a service manager's TERM) is the root's to handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, HOST_SIGNALS)
+    # Nothing to undo in each child, which has a handler of its own.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     kernel.default_internal_signals()
     with contextlib.suppress(PermissionError):  # after a re-exec it has its session already
         os.setsid()

@@ -29,6 +29,9 @@ from supervisor_tree.spawner.procfs import MARK_KEY
 from supervisor_tree.spawner.title import set_title
 
 __all__ = [
+    "GATE_FD",
+    "LEASE_FD",
+    "STATUS_FD",
     "Order",
     "SetupError",
     "can_fail",
@@ -199,9 +202,8 @@ def _arrange_descriptors(order: Order) -> None:
     for target, source in enumerate(sources):
         if source >= 0:
             os.dup2(source, target, inheritable=target <= 2)
-        elif target > 2:
-            with contextlib.suppress(OSError):
-                os.close(target)
+        else:
+            os.closerange(target, target + 1)  # which minds no closed one
     kernel.close_from(GATE_FD + 1)
 
 

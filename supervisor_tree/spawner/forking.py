@@ -136,6 +136,7 @@ def give_births(cradles: Sequence[Cradle], slot: MarkSlot) -> list[Birth | OSErr
 def _fork_all(cradles: Sequence[Cradle], slot: MarkSlot) -> list[int | OSError]:
     """Pids of new children; each runs its order and never returns from here."""
     children = [_Child(cradle.order, slot) for cradle in cradles]
+    multiprocess.process._process_counter = itertools.count(1)  # each child counts its own
     results: list[int | OSError] = []
     signals = kernel.signal_mask()
     kernel.mask_signals(kernel.ALL_SIGNALS)
@@ -185,6 +186,10 @@ class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
     def __init__(self, order: child.Order, slot: MarkSlot) -> None:
         super().__init__(name=order.path)
         self.order = order
+        # Readable once root and spawner are gone, which is what a sentinel says.
+        self.parent = multiprocess.process._ParentProcess(
+            self._parent_name, self._parent_pid, child.LEASE_FD
+        )
         self._slot = slot
 
     def live(self) -> int:
@@ -194,13 +199,8 @@ class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
         """
         if self.order.spec.command is None:
             home = multiprocess.process
-            home._process_counter = itertools.count(1)
-            home._children = set()
             home._current_process = self
-            # Readable once root and spawner are gone, which is what a sentinel says.
-            home._parent_process = home._ParentProcess(
-                self._parent_name, self._parent_pid, child.LEASE_FD
-            )
+            home._parent_process = self.parent
             multiprocess.util._finalizer_registry.clear()
             multiprocess.util._run_after_forkers()
         return _live(self.order, self._slot)

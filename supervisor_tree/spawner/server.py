@@ -7,6 +7,7 @@ wants so or has died.  Then every scope is ended, and when the last is empty, so
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import select
@@ -67,6 +68,8 @@ class Spawner:
         self._slot = slot
         self._base = _take_base_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # Above the places of a child's own, so that no child has to move it out of its way.
+        self._lease = fcntl.fcntl(config.lease_read, fcntl.F_DUPFD_CLOEXEC, child.GATE_FD + 1)
         self._nofile = _raise_nofile()
         self._spares = SparePool(config.instance, self._warden, slot)
         self._cradles: dict[Key, Cradle] = {}  # to be forked in this turn
@@ -181,7 +184,7 @@ class Spawner:
             stdio=(self._null, 2, 2),
             nofile=self._nofile,
             mark=mark_of(self._config.instance, path, generation),
-            lease=self._config.lease_read if spec.command is None else -1,
+            lease=self._lease if spec.command is None else -1,
         )
         if spec.env_file:
             import dotenv  # noqa: F401, PLC0415 - before the fork, for all later ones
