@@ -29,6 +29,7 @@ def start_next(sup: Supervisor, lane: Lane, work: Work) -> None:
                 sup.tree.move(child, ChildState.STOPPED, "held")
         sup.settled(work)
     elif _waits(sup, lane, child):
+        life.cancel_timer(sup, child)
         if child.state is not ChildState.STOPPED:
             sup.tree.move(child, ChildState.STOPPED, f"waiting for {child.waiting_for}")
         lane.work = None
