@@ -8,6 +8,7 @@ message of a turn of the loop leaves at once, those that follow in the same turn
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -223,7 +224,9 @@ class Channel:
                     future.set_exception(_error_of(message))
             case Welcome(generation):
                 if self.outbox.generation and generation > self.outbox.generation:
-                    self._fail_calls(AgentDown(f"{self.path} has ended"))
+                    # What was sent, was sent to the former life; what waits is for this one.
+                    waiting = self.outbox.waiting_calls()
+                    self._fail_calls(AgentDown(f"{self.path} has ended"), but=waiting)
                 for letter in self.outbox.welcomed(message):
                     self._bus.dead_letter(self.path, letter)
             case Refused("hello"):
@@ -232,10 +235,11 @@ class Channel:
             case Refused("forged"):
                 self._fail_calls(errors.NotAllowed(f"{self.path} does not take us for who we are"))
 
-    def _fail_calls(self, error: Exception) -> None:
-        self.outbox.drop_calls()
-        calls, self._calls = self._calls, {}
-        for future in calls.values():
+    def _fail_calls(self, error: Exception, but: Collection[int] = ()) -> None:
+        if not but:
+            self.outbox.drop_calls()
+        for id in [id for id in self._calls if id not in but]:
+            future = self._calls.pop(id)
             if not future.done():
                 future.set_exception(error)
 

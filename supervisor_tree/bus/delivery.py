@@ -191,6 +191,10 @@ class Outbox:
                 taken.append(Cast(letter.seq, payload, letter.trace, letter.redelivered))
         return taken
 
+    def waiting_calls(self) -> set[int]:
+        """The ids of the calls that are not sent."""
+        return {call.id for _after, call in self._calls}
+
     def drop_calls(self) -> list[Call]:
         """Forget the calls that are not sent, and return them: their receiver is gone."""
         calls = [call for _after, call in self._calls]

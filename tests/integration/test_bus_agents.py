@@ -353,6 +353,16 @@ def test_a_caller_learns_at_once_that_its_callee_has_died(world):
     assert asker.hear()[0] is AgentDown  # between two lives
 
 
+def test_the_next_life_can_be_called_as_soon_as_it_is_there(world):
+    remote = world.start("/remote", Remote)
+    for life in range(1, 6):
+        world.start("/server", Server)
+        for _ in range(2):
+            remote.pipe.send(("ask", "/server", life))
+            assert remote.hear() == life
+        world.kill("/server")
+
+
 class Watcher(Asker):
     async def run(self) -> None:
         self.bus.monitor("/server")
@@ -432,15 +442,16 @@ class Remote(Agent):
 
 
 @pytest.fixture
-def exchange_process(world: World) -> Iterator[Callable[[], None]]:
-    """Start one, and on each call kill it and start another."""
+def exchange_process(world: World) -> Iterator[Callable[..., None]]:
+    """Start one; each call kills it, does something without it, and starts another."""
     running: list[Any] = []
 
-    def another() -> None:
+    def another(meanwhile: Callable[[], object] = lambda: None) -> None:
         for process in running:
             process.kill()
             process.join(DEADLINE_S)
             process.close()
+        meanwhile()
         running[:] = [FORK.Process(target=exchange, args=(world.run_dir,), daemon=True)]
         running[0].start()
 
@@ -473,8 +484,7 @@ def test_a_subscriber_is_told_what_a_killed_exchange_has_lost(world, tmp_path, e
     first = heard[0][1]
     for _ in range(3):
         ask("/pub", 200)
-        exchange_process()
-        ask("/pub", 200)
+        exchange_process(lambda: [ask("/pub", 10) for _ in range(50)])
         wait_for(hears_more, "the exchange to be back")
     total = ask("/pub", 0)
     wait_for(lambda: heard.extend(ask("/sub", None)) or heard[-1][1] == total, "the last")
