@@ -172,6 +172,25 @@ def test_in_sequence_nobody_can_need_a_later_one():
     assert find_cycle(SupervisorSpec(children=(needing("a"), needing("b", "a")))) is None
 
 
+def test_a_group_restart_needs_an_order_so_start_concurrent_does_not_hold_there():
+    ring = replace(at_once(needing("a", "b"), needing("b")), strategy=Strategy.REST_FOR_ONE)
+    assert find_cycle(ring) is not None
+    assert find_cycle(replace(ring, strategy=Strategy.ONE_FOR_ONE)) is None
+
+
+def test_a_template_starts_nobody_so_it_keeps_nobody_waiting():
+    pool = SupervisorSpec(strategy=Strategy.SIMPLE_ONE_FOR_ONE, children=(needing("w", "/later"),))
+    assert (
+        find_cycle(SupervisorSpec(children=(needing("pool", inner=pool), needing("later")))) is None
+    )
+
+
+def test_one_environment_file_or_several():
+    assert GOOD.env_files == ()
+    assert replace(GOOD, env_file="a").env_files == ("a",)
+    assert replace(GOOD, env_file=("a", "b")).env_files == ("a", "b")
+
+
 def test_a_child_waits_for_what_its_supervisor_waits_for():
     inner = at_once(needing("x"))
     assert find_cycle(at_once(needing("s", "b", inner=inner), needing("b", "/s/x"))) is not None
