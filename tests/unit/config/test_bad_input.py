@@ -370,12 +370,24 @@ def test_every_circle_is_named(errors: Errors) -> None:
     assert len(errors(needing(a="b", b="a", c="c"))) == 2
 
 
-def test_a_child_cannot_need_the_supervisor_it_lives_under(errors: Errors) -> None:
-    text = supervisor(
-        "children: [{id: g, supervisor: {children: [{id: a, command: [x], needs: [/g]}]}}]"
+def test_a_child_cannot_need_the_supervisor_that_waits_for_it(errors: Errors) -> None:
+    inner = "children: [{id: a, command: [x], needs: [/g]}]"
+    (line,) = errors(
+        supervisor(f"children: [{{id: g, supervisor: {{start: sequential, {inner}}}}}]")
     )
-    (line,) = errors(text)
     assert "needs: can never be met: /g/a waits for /g, which waits for /g/a" in line
+
+
+def test_a_concurrent_supervisor_does_not_wait_for_a_child_that_needs_something(
+    write: Write,
+) -> None:
+    load(
+        write(
+            supervisor(
+                "children: [{id: g, supervisor: {children: [{id: a, command: [x], needs: [/g]}]}}]"
+            )
+        )
+    )
 
 
 def test_a_sequential_child_cannot_need_one_that_is_started_later(errors: Errors) -> None:
