@@ -39,7 +39,11 @@ from supervisor_tree.runtime.lock import RunDirectoryLock
 from supervisor_tree.runtime.logs import LogStreams
 from supervisor_tree.runtime.notify import NotifySocket
 from supervisor_tree.runtime.reactor import Reactor
-from supervisor_tree.runtime.settings import HostSettings, prepare_directories
+from supervisor_tree.runtime.settings import (
+    HostSettings,
+    prepare_directories,
+    raise_descriptor_limit,
+)
 from supervisor_tree.runtime.signals import SignalQueue
 from supervisor_tree.runtime.state import StateFile, find_leftovers
 from supervisor_tree.spawner.client import SpawnerLauncher
@@ -54,6 +58,7 @@ __all__ = ["Host"]
 
 _LOGGER_PATIENCE_S = 5.0  # the tree starts without a logger rather than not at all
 _LAST_WORDS_S = 0.5  # for replies that are still on their way when the host ends
+_FROZEN_S = 2.0  # after so long a SIGKILL must have been carried out
 _SPAWNER_END_S = 3.0  # it has nothing left to do by then; it promises 2 s even so
 _STATE_INTERVAL_S = 0.5
 
@@ -119,6 +124,7 @@ class Host:
                 self._boot()
                 self._on_listening()
                 self.reactor.run()
+                self.state.remove()  # only now: a host that fails leaves the next one its list
             finally:
                 self._close()
         finally:
@@ -154,6 +160,7 @@ class Host:
             )
         )
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # `root.become` held some back
+        raise_descriptor_limit()
         self.state = StateFile(settings.run_dir, self.instance)
         self.notify = NotifySocket(settings.run_dir / "notify.sock")
         if self._has_foreign_users():
@@ -239,13 +246,17 @@ class Host:
             self.driver.handle(ShutdownRequested("/_"))
 
     def kill_everything(self) -> None:
-        """SIGKILL every scope of the tree now; the core learns of it as of any exit."""
+        """SIGKILL every scope of the tree now; the core learns of it as of any exit.
+
+        A spawner that is frozen carries nothing out: it is given up after a while, and its
+        children, who are then the root's own, are ended by the root.
+        """
         for path, generation in list(self.driver.lives):
             if not path.startswith("/_/"):
                 self.launcher.kill(path, generation)
+        self.reactor.call_in("frozen-spawner", _FROZEN_S, self.launcher.abandon)
 
     def _close(self) -> None:
-        self.state.remove()
         self.operations.give_up()
         self._write_said()
         self.server.close(linger_s=_LAST_WORDS_S)
@@ -290,11 +301,14 @@ class Host:
             self.begin_shutdown()
 
     def _write_state(self) -> None:
-        self.state.write(
+        children = [
             (life.path, life.generation, life.pid, life.start_ticks)
             for life in self.driver.lives.values()
             if life.pid is not None
-        )
+        ]
+        if self.launcher.pid:
+            children.append(("/_/spawner", 0, self.launcher.pid, self.launcher.start_ticks))
+        self.state.write(children)
 
     def _on_signals(self) -> None:
         for number in self.signals.collect():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor_tree.core.specs import Logs
 from supervisor_tree.errors import ConfigError, ConfigProblem
 
-__all__ = ["HostSettings", "prepare_directories"]
+__all__ = ["NOFILE_KEY", "HostSettings", "prepare_directories", "raise_descriptor_limit"]
+
+NOFILE_KEY = "SUPERVISOR_TREE_NOFILE"  # soft:hard, from root to spawner alone
 
 _SOCKET_PATH_LIMIT = 107  # bytes, unix(7)
 _LONGEST_SOCKET = "control.sock"
@@ -55,6 +58,16 @@ def prepare_directories(settings: HostSettings, *, shared: bool) -> None:
             f"{_SOCKET_PATH_LIMIT} are allowed); choose a shorter one with --run-dir",
         )
     os.chmod(settings.run_dir, 0o711 if shared else 0o700)
+
+
+def raise_descriptor_limit() -> None:
+    """Take all descriptors one may have: two pipes a child are more than the usual 1,024.
+
+    Children get back what we were started with; the spawner reads it from its environment.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.environ.setdefault(NOFILE_KEY, f"{soft}:{hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _unusable(directory: Path, why: str) -> ConfigError:

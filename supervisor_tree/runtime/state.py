@@ -8,9 +8,11 @@ while the host lives.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from supervisor_tree.runtime.lock import boot_id, start_ticks
 __all__ = ["Leftover", "StateFile", "find_leftovers"]
 
 _MARK = b"SUPERVISOR_TREE_SCOPE="
+_MAX_STATE_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,13 @@ class StateFile:
             fresh.write_text(json.dumps(content))
             fresh.replace(self.path)
         except OSError:
-            fresh.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """The host has ended in order: nothing is left over."""
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
 
 
 def find_leftovers(run_dir: Path) -> list[Leftover]:
@@ -75,7 +80,7 @@ def find_leftovers(run_dir: Path) -> list[Leftover]:
     every child carries in its environment.  Empty after a reboot.
     """
     try:
-        state = json.loads((run_dir / "state.json").read_text())
+        state = json.loads(_read_file(run_dir / "state.json"))
         if state["boot_id"] != boot_id():
             return []
         instance = str(state["instance"])
@@ -84,7 +89,7 @@ def find_leftovers(run_dir: Path) -> list[Leftover]:
             for path, _generation, pid, ticks in state["children"]
             if start_ticks(int(pid)) == ticks
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return []
     mark = _MARK + instance.encode() + b":"
     found = []
@@ -95,6 +100,15 @@ def find_leftovers(run_dir: Path) -> list[Leftover]:
         if path is not None:
             found.append(Leftover(int(entry.name), path, _command(entry)))
     return found
+
+
+def _read_file(path: Path) -> bytes:
+    """A regular file's content: whatever else bears the name must not hold the host up."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError(f"{path} is no file")
+        return file.read(_MAX_STATE_BYTES)
 
 
 def _owner(pid: int, leaders: dict[int, str], mark: bytes) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 import msgpack
 
 from supervisor_tree.runtime.launcher import Exited, LaunchFailed, Spawned
+from supervisor_tree.runtime.settings import NOFILE_KEY
 from supervisor_tree.spawner import child, kernel
 from supervisor_tree.spawner.forking import STATUS_BYTES, Birth, Cradle, give_births
 from supervisor_tree.spawner.lives import Key, Life, mark_of, terms_of
@@ -66,11 +67,11 @@ class Spawner:
         self._warden = Warden(config.instance, self._poller)
         self._sigchld = kernel.sigchld_fd()
         self._slot = slot
+        self._nofile = _raise_nofile()
         self._base = _take_base_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         # Above the places of a child's own, so that no child has to move it out of its way.
         self._lease = fcntl.fcntl(config.lease_read, fcntl.F_DUPFD_CLOEXEC, child.GATE_FD + 1)
-        self._nofile = _raise_nofile()
         self._spares = SparePool(config.instance, self._warden, slot)
         self._cradles: dict[Key, Cradle] = {}  # to be forked in this turn
         self._unready: dict[int, Birth] = {}  # by status pipe
@@ -279,9 +280,12 @@ def _take_base_environment() -> dict[str, str]:
 
 
 def _raise_nofile() -> tuple[int, int]:
-    """Take all the descriptors one may have; returns the former limits, which children get."""
+    """Take all the descriptors one may have; returns the host's own limits, for children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    given = os.environ.get(NOFILE_KEY)
+    if given is not None:
+        soft, hard = map(int, given.split(":"))
     return soft, hard
 
 
