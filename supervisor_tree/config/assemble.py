@@ -157,23 +157,23 @@ class Assembly:
                     yield place.source.problem(where, message + hint)
 
     def _check_cycles(self) -> None:
-        tree = self.tree
-        while (cycle := find_cycle(tree)) is not None:
-            places = [place for path in cycle[1:] if (place := self._place(path)) is not None]
+        """Each turn takes the needs of one more child away: no more turns than children."""
+        freed: dict[str, Place] = {}
+        while (cycle := find_cycle(_freed(self.tree, freed.values()))) is not None:
+            waiting = [path for path in cycle[1:] if path not in freed]
+            places = [place for path in waiting if (place := self._place(path)) is not None]
             needy = [place for place in places if place.spec.needs]
             if not needy:
                 return
             # An included child gives way, whatever the main file says stays.
             place = next((place for place in needy if place.source is not self.main), needy[0])
             problem = place.source.problem((*place.path, "needs"), self._cycle_text(cycle))
+            freed[child_path(place.parent, place.spec.id)] = place
             if included := self._file_included(place.source):
                 included.source.problems.append(problem)
                 self._leave_out(included)
-                tree = self.tree
-                continue
-            self.main.problems.append(problem)
-            name = place.spec.id
-            tree = _updated(tree, _steps(place.parent), partial(_freed, name=name))
+            else:
+                self.main.problems.append(problem)
 
     def _cycle_text(self, cycle: list[str]) -> str:
         first, *others = cycle
@@ -252,8 +252,14 @@ def _updated(
     return replace(tree, children=children)
 
 
-def _freed(spec: SupervisorSpec, name: str) -> SupervisorSpec:
-    """The supervisor with one child that needs nothing any more."""
+def _freed(tree: SupervisorSpec, places: Iterable[Place]) -> SupervisorSpec:
+    """The tree in which the children of `places` need nothing any more."""
+    for place in places:
+        tree = _updated(tree, _steps(place.parent), partial(_without_needs, name=place.spec.id))
+    return tree
+
+
+def _without_needs(spec: SupervisorSpec, name: str) -> SupervisorSpec:
     return replace(
         spec,
         children=tuple(

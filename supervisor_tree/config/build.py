@@ -101,7 +101,8 @@ class Builder:
             source.problems.append(source.problem(path[:8], "nested too deep"))
             return SupervisorSpec()
         document = validate(SupervisorDocument, data, source, path)
-        spec, flags_known = SupervisorSpec(), document is not None
+        # Where the flags are not known, no order is held against the children.
+        spec, flags_known = SupervisorSpec(start=StartMode.CONCURRENT), document is not None
         if document is not None:
             spec = self._flags(document)
             _check_shape(document, spec, source, path)

@@ -366,6 +366,27 @@ def test_needs_in_a_circle_are_named_as_such(errors: Errors) -> None:
     assert "can never be met: /a waits for /b, which waits for /c, which waits for /a" in line
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("flag", ["strategy: bad", "period: 5 seconds", "intensity: -3"])
+def test_a_circle_under_a_supervisor_with_a_bad_flag_is_named_once(
+    flag: str, errors: Errors
+) -> None:
+    bad, circle = errors(needing(a="b", b="a").replace("tree:\n", f"tree:\n  {flag}\n"))
+    assert flag.partition(":")[0] in bad
+    assert "needs: can never be met" in circle
+
+
+@pytest.mark.timeout(10)
+def test_a_circle_that_the_order_closes_again_is_named_to_its_end(errors: Errors) -> None:
+    text = needing(a="b", b="a").replace("tree:\n", "tree:\n  strategy: rest_for_one\n")
+    assert all("needs: can never be met" in line for line in errors(text))
+
+
+def test_no_order_is_held_against_children_of_a_supervisor_with_a_bad_flag(errors: Errors) -> None:
+    (line,) = errors(needing(a="b", b="").replace("tree:\n", "tree:\n  intensity: -3\n"))
+    assert "intensity" in line
+
+
 def test_every_circle_is_named(errors: Errors) -> None:
     assert len(errors(needing(a="b", b="a", c="c"))) == 2
 
