@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from supervisor_tree.core import outcomes
 from supervisor_tree.core.actions import CancelTimer, SetTimer, SignalChild, StartChild, StopSignal
 from supervisor_tree.core.child import Child, ChildState
-from supervisor_tree.core.exits import SHUTDOWN, ExitReason, Term
+from supervisor_tree.core.exits import SHUTDOWN, ExitKind, ExitReason, Term
 from supervisor_tree.core.lifecycle import EventName
 from supervisor_tree.core.stimuli import (
     ChildExited,
@@ -189,6 +189,8 @@ def _starting_ready(sup: Supervisor, child: Child, stimulus: ChildReady, now: fl
 
 
 def _starting_failed(sup: Supervisor, child: Child, stimulus: ChildStartFailed, now: float) -> None:
+    # No process came of it, but it is an end all the same, and its reason is for all to see.
+    _note_exit(sup, child, ExitReason(kind=ExitKind.ABNORMAL, term=stimulus.reason))
     _start_over(sup, child, stimulus.reason)
 
 
