@@ -29,7 +29,7 @@ from supervisor_tree.agents.payload import dump_target
 from supervisor_tree.control.client import ControlClient
 from supervisor_tree.control.facts import add_facts
 from supervisor_tree.core.specs import ChildSpec, Logs, SupervisorSpec, spec_from_data, to_data
-from supervisor_tree.errors import OperationFailed, TimedOut
+from supervisor_tree.errors import NoHost, OperationFailed, TimedOut
 from supervisor_tree.root import command, pack
 from supervisor_tree.runtime.settings import HostSettings
 
@@ -305,15 +305,30 @@ class RunningTree:
     def _request(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any:
         """One request on a connection of its own, so that no thread waits for another's."""
         with self._lock:
-            client = self._idle.pop() if self._idle else ControlClient(self.run_dir)
+            client = self._idle.pop() if self._idle else None
+        if client is None:
+            try:
+                client = ControlClient(self.run_dir)
+            except NoHost:
+                raise self._ended() from None
         try:
             answer = client.request(verb, arguments, timeout=timeout)
+        except NoHost:
+            client.close()
+            raise self._ended() from None
         except BaseException:
             client.close()
             raise
         with self._lock:
             self._idle.append(client)
         return answer
+
+    def _ended(self) -> NoHost:
+        """What to raise when nobody answers any more."""
+        code = self.exit_code
+        return NoHost(
+            "the tree has ended" if code is None else f"the tree has ended with exit code {code}"
+        )
 
     def _otp(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any:
         answer = self._request(verb, arguments, timeout)

@@ -44,7 +44,7 @@ from supervisor_tree.runtime.settings import (
     prepare_directories,
     raise_descriptor_limit,
 )
-from supervisor_tree.runtime.signals import SignalQueue
+from supervisor_tree.runtime.signals import ROOT_SIGNALS, SignalQueue
 from supervisor_tree.runtime.state import StateFile, find_leftovers
 from supervisor_tree.spawner.client import SpawnerLauncher
 from supervisor_tree.spawner.remarks import (
@@ -149,16 +149,7 @@ class Host:
     def _open(self) -> None:
         settings = self.settings
         setproctitle(f"supervisor-tree: root {settings.name}")
-        self.signals = SignalQueue(
-            (
-                signal.SIGTERM,
-                signal.SIGINT,
-                signal.SIGQUIT,
-                signal.SIGHUP,
-                signal.SIGUSR1,
-                signal.SIGUSR2,
-            )
-        )
+        self.signals = SignalQueue(ROOT_SIGNALS)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # `root.become` held some back
         raise_descriptor_limit()
         self.state = StateFile(settings.run_dir, self.instance)
@@ -396,7 +387,6 @@ class Host:
             "NOTIFY_SOCKET": str(self.notify.path),
             "SUPERVISOR_TREE_PATH": path,
             "SUPERVISOR_TREE_GENERATION": str(generation),
-            "SUPERVISOR_TREE_SCOPE": f"{self.instance}:{path}:{generation}",
             "SUPERVISOR_TREE_RUN_DIR": str(settings.run_dir),
             "SUPERVISOR_TREE_DATA_DIR": str(settings.state_dir / "data"),
         }

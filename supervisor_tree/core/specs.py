@@ -88,8 +88,8 @@ class Condition(StrEnum):
 class Readiness(StrEnum):
     """How a child says that its start has succeeded."""
 
-    NOTIFY = "notify"  # READY=1 on NOTIFY_SOCKET; the default of agents
-    NONE = "none"  # its process exists; the default of programs and robots
+    NOTIFY = "notify"  # READY=1 on NOTIFY_SOCKET; the default of agents and robots
+    NONE = "none"  # its process exists; the default of programs
 
 
 class Kind(StrEnum):
@@ -185,7 +185,7 @@ class ChildSpec:
     backoff: Backoff | None = None
     on_limit: OnLimit = OnLimit.ESCALATE
     needs: tuple[Need, ...] = ()
-    readiness: Readiness | None = None  # None: notify for an agent, none for a robot or program
+    readiness: Readiness | None = None  # None: notify for agents and robots, none for programs
     start_timeout: float | None = 60.0  # seconds until ready; None waits for ever, as OTP does
     warm: int = 0  # spares kept forked ahead
 
@@ -228,10 +228,10 @@ class ChildSpec:
 
     @property
     def readiness_or_default(self) -> Readiness:
-        """An agent says when it is ready; a robot or a program is ready when it runs."""
+        """An agent says when it is ready; a robot is when it is found; a program when it runs."""
         if self.readiness is not None:
             return self.readiness
-        return Readiness.NOTIFY if self.kind is Kind.AGENT else Readiness.NONE
+        return Readiness.NONE if self.kind is Kind.PROGRAM else Readiness.NOTIFY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

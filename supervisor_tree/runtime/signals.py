@@ -7,7 +7,16 @@ import socket
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
-__all__ = ["SignalQueue"]
+__all__ = ["ROOT_SIGNALS", "SignalQueue"]
+
+ROOT_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 def _only_wake_up(_number: int, _frame: FrameType | None) -> None:
