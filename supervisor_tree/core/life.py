@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from supervisor_tree.core import outcomes
@@ -111,6 +112,8 @@ def stop(sup: Supervisor, child: Child, now: float, reason: ExitReason = SHUTDOW
         child.inner.parent_stop(reason)
     elif child.unopened is None:
         sup.tree.emit(SignalChild(child.path, child.generation, StopSignal.STOP))
+    # An upgrade may change the rule meanwhile; what has begun goes on as it was.
+    child.deadline = inf
     if shutdown != "infinity":
         set_timer(sup, child, _SHUTDOWN, now + float(shutdown))
 

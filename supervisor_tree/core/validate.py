@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from supervisor_tree.core.child import ALIVE, Child, ChildState
@@ -63,8 +64,8 @@ def _validate_way_out(child: Child, story: object) -> None:
         assert child.starter is not None, story
     if state in (ChildState.STOPPING, ChildState.KILLING):
         assert child.stopper is not None or child.starter is not None, story
-    if state is ChildState.STOPPING and child.spec.shutdown_or_default != "infinity":
-        assert child.timer is not None, story
+    if state is ChildState.STOPPING:
+        assert child.timer is not None or child.deadline == inf, story
     if state is ChildState.BACKOFF and child.timer is None:
         work = child.lane.work
         at_hand = work is not None and child in work.starts
