@@ -13,7 +13,11 @@ Left out on purpose, since OTP does them concurrently or has a known bug there:
   and a kind that changes between simple_one_for_one and the others at an upgrade;
 * an upgrade between temporary and other restart types under simple_one_for_one: OTP 25 has
   not kept the start arguments of the children that are there (their restart: badarg);
-* an upgrade that changes a supervisor within a supervisor (it has an upgrade of its own).
+* an upgrade that changes a supervisor within a supervisor (it has an upgrade of its own);
+* workers that ignore the stop under an id that an upgrade adds: it may be running already, with
+  another shutdown, and would then never end, or race;
+* one path that is given now a simple_one_for_one and now another supervisor by start_child: a
+  request that suits the one is no request to the other.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ Json: TypeAlias = dict[str, Any]
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
 SIMPLE = "simple_one_for_one"
 IDS = "abcdefg"
+ADDED = ("u1", "u2", "n1")  # by upgrades
 NAMES = ("d1", "d2", "d3", "d4", "d5")
 FAILURES = ("error", "error", "error", "crash", "ignore", "extra")
 REASONS: tuple[Any, ...] = ("normal", "shutdown", ["shutdown", "why"], "kill", "boom", "boom")
@@ -139,6 +144,7 @@ class _Maker:
         self.chance = chance
         self.profile = profile
         self.known = Known()
+        self.given: dict[str, Json] = {}  # supervisors that start_child is given
 
     def likely(self, probability: float) -> bool:
         return self.chance.random() < probability
@@ -206,7 +212,7 @@ class _Maker:
             node["sup"] = self.supervisor(f"{above}/{id}", depth - 1)
         else:
             self.known.workers.append(f"{above}/{id}")
-            node.update(self.stopping())
+            node.update(self.obeying() if id in ADDED else self.stopping())
         return self.spoil(node) if self.likely(self.profile.invalid) else node
 
     def template(self, path: str, sup: Json) -> Json:
@@ -231,6 +237,9 @@ class _Maker:
     def stopping(self) -> Json:
         if self.likely(self.profile.stubborn):
             return {"shutdown": self.chance.choice((4, 4, 4, "brutal_kill")), "on_stop": "ignore"}
+        return self.obeying()
+
+    def obeying(self) -> Json:
         shutdown = self.chance.choice((4000, "infinity", "brutal_kill"))
         return {
             **self.maybe(0.7, shutdown=shutdown),
@@ -336,7 +345,7 @@ class _Maker:
         if self.likely(0.3):
             self.chance.shuffle(children)
         if self.likely(0.5):
-            added = self.node(path, self.chance.choice(("u1", "u2", "n1")), new, 0)
+            added = self.node(path, self.chance.choice(ADDED), new, 0)
             children.insert(self.chance.randint(0, len(children)), added)
         return {**new, "children": children}
 
@@ -393,7 +402,11 @@ class _Maker:
             if "sup" not in node:
                 return node
         if self.likely(0.15):  # an id that no upgrade gives to a worker
-            return self.node(sup, self.chance.choice(("s1", "s2")), flags, 1)
+            id = self.chance.choice(("s1", "s2"))
+            path = f"{sup}/{id}"
+            if path not in self.given:
+                self.given[path] = self.node(sup, id, flags, 1)
+            return self.given[path]
         return self.node(sup, self.chance.choice(("n1", "n2", "n3")), flags, 0)
 
     # --- hooks ---------------------------------------------------------------------------

@@ -257,6 +257,9 @@ class Replay:
     def _start_child(self, op: Mapping[str, Any], sup: Supervisor) -> Stimulus:
         if isinstance(op.get("spec"), str):
             return self._instead(sup, lambda: ["error", ["invalid_child_spec", op["spec"]]])
+        if "name" in op and not sup.simple:
+            # Arguments for a template, where there is none: a list is no specification.
+            return self._instead(sup, lambda: ["error", ["invalid_child_spec", [op["name"]]]])
         number = self._number(self._shown)
         if sup.simple:
             name = f"{op['name']}~{number}"
