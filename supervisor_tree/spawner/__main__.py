@@ -45,9 +45,11 @@ def main() -> None:
     for fd in (config.lease_read, config.lease_write):
         os.set_inheritable(fd, False)
     sys.path[:0] = config.sys_path
-    done = _preload(config, options.fd, options.config_fd)
+    channel = Channel(socket.socket(fileno=options.fd))
+    done = _preload(config, channel, options.config_fd)
     os.close(options.config_fd)
-    spawner = Spawner(config, Channel(socket.socket(fileno=options.fd)), slot)
+    _open_standard_descriptors()  # a module may have closed some
+    spawner = Spawner(config, channel, slot)
     required = {name for name, must in config.modules if must}
     for name, reason in [*config.left_out, *done.left_out]:
         spawner.tell(["left_out", name, reason, name in required])
@@ -64,16 +66,21 @@ def _open_standard_descriptors() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), fd)
 
 
-def _preload(config: Config, fd: int, config_fd: int) -> Preload:
-    """Import what can be; a module that starts threads is left out of a fresh interpreter."""
+def _preload(config: Config, channel: Channel, config_fd: int) -> Preload:
+    """Import what can be; a module that starts threads is left out of a fresh interpreter.
+
+    The root hears of each import before it is tried, so it knows which one was the last.
+    """
     import supervisor_tree.agents.bootstrap  # noqa: F401, PLC0415 - part of what is shared
 
     excluded = {name for name, _ in config.left_out}
+    names = [name for name, _ in config.modules if name not in excluded]
     try:
-        return preload([name for name, _ in config.modules if name not in excluded])
+        return preload(names, lambda name: channel.send(["importing", name]))
     except StartsThreads as found:
         config.left_out.append((found.module, "it starts a thread when it is imported"))
         config.save(config_fd)
+        fd = channel.fileno()
         for kept in (fd, config_fd, config.lease_read, config.lease_write):
             os.set_inheritable(kept, True)
         flags = ["-P", "-m", "supervisor_tree.spawner"]

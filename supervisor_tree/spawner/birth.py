@@ -24,7 +24,10 @@ _FIRST_FREE_FD = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What every spawner of one root has in common.  Owns the root's ends of the lease."""
+    """What every spawner of one root has in common.  Owns the root's ends of the lease.
+
+    `left_out`: modules that have ended a spawner at their import, and how.
+    """
 
     instance: str
     preload: tuple[str, ...]
@@ -32,6 +35,7 @@ class Recipe:
     sys_path: tuple[str, ...]
     lease_read: int
     lease_write: int
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def make(
@@ -52,12 +56,17 @@ class Recipe:
         )
 
     def changed(self, preload: Sequence[str] | None, modules: Sequence[str] | None) -> Recipe:
-        """With other modules to import; None keeps them."""
+        """With other modules to import; None keeps them.  Those left out get another chance."""
         return replace(
             self,
             preload=self.preload if preload is None else tuple(preload),
             modules=self.modules if modules is None else tuple(modules),
+            left_out=(),
         )
+
+    def without(self, module: str, reason: str) -> Recipe:
+        """With one module less to import."""
+        return replace(self, left_out=(*self.left_out, (module, reason)))
 
     def close(self) -> None:
         os.close(self.lease_read)
@@ -73,6 +82,7 @@ class SpawnerProcess:
     start_ticks: int
     started: float
     channel: Channel
+    importing: str = ""  # the module it has begun to import, until all are
     retired: bool = False
     lost: bool = False
     wants_write: bool = False
@@ -112,7 +122,7 @@ def _config_of(recipe: Recipe) -> Config:
         instance=recipe.instance,
         modules=required + others,
         sys_path=list(recipe.sys_path),
-        left_out=[],
+        left_out=list(recipe.left_out),
         lease_read=_LEASE_READ_FD,
         lease_write=_LEASE_WRITE_FD,
     )

@@ -30,7 +30,7 @@ from supervisor_tree.spawner import kernel, procfs
 from supervisor_tree.spawner.birth import Recipe, SpawnerProcess
 from supervisor_tree.spawner.lives import Key, Life, read_mark
 from supervisor_tree.spawner.protocol import Frame, ProtocolError, SpecPacker, to_notice
-from supervisor_tree.spawner.records import Patience, Record, discard
+from supervisor_tree.spawner.records import Patience, Record, Suspicion, discard
 from supervisor_tree.spawner.remarks import (
     ModuleLeftOut,
     Preloaded,
@@ -42,6 +42,7 @@ from supervisor_tree.spawner.scope import Warden
 
 __all__ = ["SpawnerLauncher"]
 
+_VERDICT_S = 1.0  # a spawner whose socket has ended is dead by then
 _TIDY_S = 1.0  # how often orphans of adopted lives are looked after
 
 
@@ -61,6 +62,7 @@ class SpawnerLauncher:
         self._current: SpawnerProcess | None = None
         self._waiting: list[Key] = []  # launches for which there is no spawner yet
         self._patience = Patience()
+        self._suspicion = Suspicion()
         self._respawn_at: float | None = None
         self._tidy_at: float | None = None
         self._packer = SpecPacker()
@@ -236,7 +238,11 @@ class SpawnerLauncher:
 
     def _hear(self, spawner: SpawnerProcess, frame: Frame) -> None:
         match frame:
+            case ["importing", module]:
+                spawner.importing = module
             case ["preloaded", modules, seconds]:
+                spawner.importing = ""
+                self._suspicion.clear()
                 self._remarks.append(Preloaded(spawner.pid, tuple(modules), seconds))
             case ["left_out", module, reason, required]:
                 self._remarks.append(ModuleLeftOut(module, reason, required))
@@ -354,11 +360,16 @@ class SpawnerLauncher:
             return
         self._current = None
         now = time.monotonic()
-        self._respawn_at = now + self._patience.after(now - spawner.started)
+        wait_s = self._patience.after(now - spawner.started)
+        if spawner.importing:  # how it has ended says whether the next one shall import that
+            wait_s = max(wait_s, _VERDICT_S)
+        self._respawn_at = now + wait_s
 
     def _bury(self, spawner: SpawnerProcess) -> None:
         """A spawner is dead: its children are ours now."""
         self._poller.unregister(spawner.pidfd)
+        if spawner.importing and not spawner.retired:
+            self._judge(spawner)
         kernel.reap(spawner.pid)
         spawner.close()
         self._spawners.remove(spawner)
@@ -369,6 +380,14 @@ class SpawnerLauncher:
             for record in born:
                 self._adopt(record)
             self._begin_anew({key for key, record in mine.items() if not record.pid})
+
+    def _judge(self, spawner: SpawnerProcess) -> None:
+        """It has died of the module it was importing, or of something else meanwhile."""
+        reason = self._suspicion.reason(spawner.importing, kernel.last_words(spawner.pidfd))
+        if reason is not None:
+            self._recipe = self._recipe.without(spawner.importing, reason)
+        if self._current is None:
+            self._respawn_at = time.monotonic()
 
     def _adopt(self, record: Record) -> None:
         """Take charge of a life whose spawner is dead; it is unreaped, so the pid is its own."""

@@ -26,12 +26,15 @@ __all__ = [
     "boot_time_ticks",
     "close_from",
     "default_internal_signals",
+    "disposition",
     "is_ended",
+    "last_words",
     "mask_signals",
     "peek_ended",
     "reap",
     "seconds_of",
     "send_signal",
+    "set_disposition",
     "sigchld_fd",
     "signal_mask",
     "wait_ended",
@@ -49,6 +52,7 @@ ALL_SIGNALS = b"\xff" * _SIGSET_BYTES
 # waitid as a bare system call takes a fifth argument, struct rusage *, on every port.
 _SYS_WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95, "loongarch64": 95}
 _SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "loongarch64": 134}
+_SIGACTION_BYTES = 256  # more than sizeof(struct sigaction) of any port
 _SYS_CLOSE_RANGE = 436  # one number on all ports
 _RUSAGE = struct.Struct("@18l")  # two struct timeval and fourteen longs: see getrusage(2)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -104,6 +108,19 @@ def mask_signals(mask: bytes) -> None:
     a fork.
     """
     _libc.pthread_sigmask(signal.SIG_SETMASK, mask, None)
+
+
+def disposition(number: int) -> bytes:
+    """The struct sigaction of a signal, whoever has set it; compare it, or give it back."""
+    action = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    _checked(_libc.sigaction(number, None, action))
+    return action.raw
+
+
+def set_disposition(number: int, action: bytes) -> None:
+    """Give back what `disposition` has returned."""
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        _checked(_libc.sigaction(number, action, None))
 
 
 def sigchld_fd() -> int:
@@ -168,6 +185,14 @@ def peek_ended(pidfd: int) -> Ended | None:
     user_s, user_us, system_s, system_us, max_rss_kb, *_ = _RUSAGE.unpack(usage.raw)
     cpu_s = user_s + system_s + (user_us + system_us) / 1e6
     return _ended(code, status, cpu_s, max_rss_kb * 1024)
+
+
+def last_words(pidfd: int) -> Ended | None:
+    """How a child ended, None if that cannot be known (any more)."""
+    try:
+        return peek_ended(pidfd)
+    except OSError:
+        return None
 
 
 def _peek_without_rusage(pidfd: int) -> Ended | None:

@@ -2,19 +2,26 @@
 
 A module that starts a thread cannot be unloaded, and a fork copies no threads but all their
 locks: it has to be kept out of a *fresh* spawner, which the caller gets by exec.
+
+What a module does to signals or to the standard streams is undone: every child would have
+it, also those that never wanted the module.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import TextIO
+
+from supervisor_tree.spawner import kernel
 
 __all__ = ["Preload", "StartsThreads", "preload"]
 
@@ -42,15 +49,18 @@ class Preload:
     seconds: float = 0.0
 
 
-def preload(modules: Sequence[str]) -> Preload:
+def preload(modules: Sequence[str], announce: Callable[[str], None]) -> Preload:
     """Import each module once, then collect and freeze what all children will share.
 
+    `announce` is told each name before its import, which may be the end of the process.
     Raises StartsThreads as soon as a module does.
     """
     done = Preload()
     begin = time.monotonic()
     for name in modules:
-        reason = _import(name)
+        announce(name)
+        with _streams_kept(), _signals_kept():
+            reason = _import(name)
         if _count_threads() > 1:
             raise StartsThreads(name)
         if reason is None:
@@ -69,7 +79,7 @@ def _import(name: str) -> str | None:
     def expire(_number: int, _frame: FrameType | None) -> None:
         raise _TookTooLong
 
-    former = signal.signal(signal.SIGALRM, expire)
+    signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, IMPORT_LIMIT_S)
     try:
         importlib.import_module(name)
@@ -80,11 +90,47 @@ def _import(name: str) -> str | None:
         return f"{type(error).__name__}: {text}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
     return None
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Dispositions and mask are as before at the end, whoever has changed them and how."""
+    mask = kernel.signal_mask()
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    dispositions = {number: kernel.disposition(number) for number in handlers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():  # what Python believes, then what is
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        for number, disposition in dispositions.items():
+            if kernel.disposition(number) != disposition:
+                kernel.set_disposition(number, disposition)
+        kernel.mask_signals(mask)
+
+
+@contextlib.contextmanager
+def _streams_kept() -> Iterator[None]:
+    """sys.stdout and sys.stderr are as before at the end, flushed, and open."""
+    kept = (sys.stdout, sys.stderr)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr, *kept):
+            with contextlib.suppress(Exception):  # anything may have been put there
+                stream.flush()
+        sys.stdout, sys.stderr = (
+            _reopened(stream, fd) for stream, fd in zip(kept, (1, 2), strict=True)
+        )
+
+
+def _reopened(stream: TextIO, fd: int) -> TextIO:
+    if stream is None or not stream.closed:
+        return stream
+    errors = "strict" if fd == 1 else "backslashreplace"
+    return open(fd, "w", encoding=stream.encoding, errors=errors, closefd=False)
 
 
 def _count_threads() -> int:

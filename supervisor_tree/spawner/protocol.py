@@ -11,6 +11,7 @@ when the frame is.
                       [failed, path, generation, stage, message]
                       [exited, path, generation, pid, code, signal, asked, cpu, rss, wall]
                       [leaked, path, generation, [[pid, command]...], ended]
+                      [importing, module]   before each, as it may be the last
                       [preloaded, modules, seconds]
                       [left_out, module, reason, required]
 """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from supervisor_tree.runtime.launcher import Launch, LauncherNotice, Spawned
 from supervisor_tree.spawner.birth import SpawnerProcess
+from supervisor_tree.spawner.kernel import Ended
 
-__all__ = ["Patience", "Record", "discard"]
+__all__ = ["Patience", "Record", "Suspicion", "discard"]
 
 
 @dataclass(slots=True)
@@ -40,6 +42,35 @@ class Patience:
         delay = self._DELAYS_S[min(self._short_lives, len(self._DELAYS_S) - 1)]
         self._short_lives += 1
         return delay
+
+
+class Suspicion:
+    """Which module has ended the spawner that was importing it."""
+
+    def __init__(self) -> None:
+        self._suspect = ""
+
+    def clear(self) -> None:
+        """A spawner has got through all of its imports."""
+        self._suspect = ""
+
+    def reason(self, module: str, ended: Ended | None) -> str | None:
+        """Why to leave this module out, None if there is no reason yet.
+
+        SIGKILL may have come from anywhere (from the root, too, once the socket is closed),
+        so it takes a second time at the same module.
+        """
+        if not module:
+            return None
+        killed = ended is None or ended.signal == signal.SIGKILL
+        if killed and self._suspect != module:
+            self._suspect = module
+            return None
+        self._suspect = ""
+        if ended is None or killed:
+            return "it kills the interpreter at import, or closes its descriptors"
+        how = f"exit code {ended.code}" if ended.signal is None else f"signal {ended.signal}"
+        return f"it ends the interpreter at import ({how})"
 
 
 def discard(notice: LauncherNotice) -> None:

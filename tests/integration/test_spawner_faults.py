@@ -1,0 +1,146 @@
+"""What goes wrong around a spawner: modules that end it, no descriptors left, no answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from supervisor_tree.spawner.remarks import ModuleLeftOut, Preloaded
+from tests.integration.spawning import Spawning, read_all, read_line
+
+TELL = """
+import os
+WHERE = os.getpid()
+
+def tell(ctx):
+    print("preloaded" if os.getpid() != WHERE else "imported", flush=True)
+    ctx.stopping.wait()
+"""
+MASK_OF_SELF = "sed -n 's/^Sig\\(Blk\\|Ign\\):[^0-9a-f]*//p' /proc/self/status"
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write modules; returns their directory."""
+
+    def to(**texts: str) -> str:
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        return str(tmp_path)
+
+    return to
+
+
+# --- modules that end the interpreter -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import ctypes; ctypes.string_at(0)", "signal 11"),
+        ("import os; os._exit(5)", "exit code 5"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "kills the interpreter"),
+        ("import os; os.closerange(3, 300)", "closes its descriptors"),
+    ],
+)
+def test_a_module_that_ends_the_interpreter_is_left_out_of_the_next_spawner(
+    write: Write, text: str, reason: str
+) -> None:
+    directory = write(st_good=TELL, st_deadly=text, st_later=TELL)
+    spawning = Spawning(
+        sys_path=[directory], preload=["st_good", "st_deadly"], modules=["st_later"]
+    )
+    spawning.launch("/a", agent="st_later:tell")
+    left_out = spawning.remark(ModuleLeftOut)
+    assert (left_out.module, left_out.required) == ("st_deadly", True)
+    assert reason in left_out.reason
+    assert spawning.remark(Preloaded).modules == ("st_good", "st_later")
+    assert read_line(spawning.spawned("/a").stdout) == "preloaded"
+    spawning.launcher.stop("/a", 1)
+    spawning.exited("/a")
+    spawning.close()
+
+
+def test_a_refresh_gives_a_module_that_was_left_out_another_chance(write: Write) -> None:
+    directory = write(st_mended="import os; os._exit(5)")
+    spawning = Spawning(sys_path=[directory], modules=["st_mended"])
+    assert spawning.remark(ModuleLeftOut).module == "st_mended"
+    spawning.remark(Preloaded)
+    write(st_mended=TELL)
+    spawning.launcher.refresh()
+    assert spawning.remark(Preloaded).modules == ("st_mended",)
+    spawning.close()
+
+
+def test_a_spawner_that_is_killed_from_outside_at_an_import_leaves_nothing_out(
+    write: Write, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    directory = write(st_waits=f"open({str(fifo)!r}).read()\n{TELL}")
+    spawning = Spawning(sys_path=[directory], modules=["st_waits"])
+    writer = os.open(fifo, os.O_WRONLY)  # once the module is being imported
+    first = spawning.launcher.pid
+    os.kill(first, signal.SIGKILL)
+    spawning.probe.until(lambda: spawning.launcher.pid not in (0, first), "another spawner")
+    os.close(writer)
+    with fifo.open("w"):
+        pass
+    assert spawning.remark(Preloaded).modules == ("st_waits",)
+    assert not any(isinstance(remark, ModuleLeftOut) for remark in spawning.remarks)
+    spawning.close()
+
+
+@pytest.mark.parametrize("close", ["sys.stdout.close()", "sys.stderr.close()", "sys.stdout = None"])
+def test_a_module_that_closes_standard_output_harms_nobody(write: Write, close: str) -> None:
+    directory = write(st_closes=f"import sys; {close}", st_later=TELL)
+    spawning = Spawning(sys_path=[directory], modules=["st_closes", "st_later"])
+    spawning.launch("/a", agent="st_later:tell")
+    assert read_line(spawning.spawned("/a").stdout) == "preloaded"
+    assert spawning.remark(Preloaded).modules == ("st_closes", "st_later")
+    spawning.close()
+
+
+# --- what modules do to signals -----------------------------------------------------------------
+
+LOOK = """
+import os, signal
+
+def tell(ctx):
+    print(signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL, flush=True)
+    print(signal.getsignal(signal.SIGHUP) is signal.SIG_DFL, flush=True)
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith(("SigIgn", "SigBlk")):
+                print(line.split()[1], flush=True)
+"""
+MEDDLES = """
+import ctypes, signal
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, print)
+ctypes.CDLL(None).signal(int(signal.SIGUSR2), ctypes.c_void_p(1))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH, signal.SIGTERM})
+"""
+
+
+def test_what_a_module_does_to_signals_reaches_no_child(write: Write) -> None:
+    directory = write(st_look=LOOK, st_meddles=MEDDLES)
+    seen = []
+    for modules in ([], ["st_meddles"]):
+        spawning = Spawning(sys_path=[directory], modules=[*modules, "st_look"])
+        spawning.launch("/agent", agent="st_look:tell")
+        agent = read_all(spawning.spawned("/agent").stdout)
+        spawning.exited("/agent")
+        program = spawning.run("/program", "sh", "-c", MASK_OF_SELF)
+        assert spawning.remark(Preloaded).modules == (*modules, "st_look")
+        seen.append((agent, program))
+        spawning.close()
+    assert seen[0] == seen[1]
+    assert seen[0][0].startswith("True\nTrue\n")
+    assert "\n0000000000000000\n" in seen[0][0]
