@@ -162,10 +162,9 @@ class Operations:
     def _health(self, request: Request) -> None:
         host = self._host
         rows = host.tree.rows("/")
-        ready = sum(row.ready for row in rows)
-        facts = {"children": max(0, len(rows) - 1), "not_ready": len(rows) - ready}
-        top = host.tree.row("/")
-        healthy = host.phase == "running" and top is not None and top.ready
+        missing = sum(map(_is_missing, rows))
+        facts = {"children": max(0, len(rows) - 1), "not_ready": missing}
+        healthy = host.phase == "running" and missing == 0
         request.reply({"state": host.phase, "ready": healthy, **facts, **host.facts()})
 
     def _status(self, request: Request) -> None:
@@ -358,6 +357,14 @@ class _Gathered:
         self._request.reply_error(kind(f"cannot {self._request.verb} " + "\n".join(lines)))
 
 
+def _is_missing(row: ChildRow) -> bool:
+    """Wanted and not there: neither ready nor done with its work for good."""
+    if row.ready or row.wanted == "down":
+        return False
+    done = row.last_exit is not None and row.last_exit.clean
+    return not (row.state.value == "stopped" and done and row.waiting_for is None)
+
+
 # --- arguments ----------------------------------------------------------------------------
 
 
@@ -398,7 +405,7 @@ def _signal_number(value: Any) -> int:
             name = value.upper()
             return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
         return signal.Signals(int(value)).value
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         raise UsageError(f"no signal is called {value!r:.40}; try HUP, USR1 or TERM") from None
 
 
