@@ -97,7 +97,8 @@ def failed(sup: Supervisor, work: Work, child: Child, reason: Term) -> None:
     sup.report(ReportContext.START_ERROR, child, reason)
     if work.purpose is Purpose.BOOT and not sup.concurrent:
         sup.down(child, "start failed")
-        _roll_back(sup, child, reason)
+        if not sup.ending:
+            _roll_back(sup, child, reason)
         return
     # OTP: not a loop but a message to onesup, so that requests come in between.
     sup.settled(work)

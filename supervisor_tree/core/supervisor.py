@@ -87,6 +87,11 @@ class Supervisor:
         """Each child has a lane of its own."""
         return self.spec.concurrent
 
+    @property
+    def ending(self) -> bool:
+        """It stops its children and will be gone; nothing changes its reason but a kill."""
+        return self.phase in (Phase.ENDING, Phase.GONE)
+
     def post(self, lane: Lane, message: Message) -> None:
         """Put a message at the end of a mailbox."""
         lane.mailbox.append(message)
@@ -245,7 +250,7 @@ class Supervisor:
 
         With `abort_starts` (our addition) it does not wait for what is in flight.
         """
-        if self.phase in (Phase.ENDING, Phase.GONE):
+        if self.ending:
             return
         if self.tree.abort_starts:
             self.end(reason, Why.STOPPED)
@@ -278,6 +283,8 @@ class Supervisor:
             for pending in (lane.work, *lane.deferred):
                 if pending is not None and pending.request is not None:
                     self.tree.reply(pending.request, ("exit", self._term(work)))
+                    # A start that it had in flight may come to its end before the stop gets there.
+                    pending.request = None
             lane.work = None
             lane.deferred.clear()
         work.stops = deque(reversed(self.children.values()))
