@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
+import signal
 import socket
 import sys
 import time
@@ -96,7 +98,7 @@ class SpawnerProcess:
             _config_of(recipe).save(config)
             lease = (recipe.lease_read, recipe.lease_write)
             pid = _posix_spawn((theirs.fileno(), config, *lease))
-            pidfd = os.pidfd_open(pid)
+            pidfd = _pidfd_or_end(pid)
         except BaseException:
             ours.close()
             raise
@@ -107,12 +109,30 @@ class SpawnerProcess:
         ticks = 0 if now is None else now.start_ticks
         return cls(pid, pidfd, ticks, time.monotonic(), Channel(ours))
 
+    def watch_backlog(self, poller: select.epoll) -> None:
+        """Ask for room in the socket only while frames wait for it."""
+        wants = self.channel.backlog > 0
+        if not self.lost and wants != self.wants_write:
+            self.wants_write = wants
+            events = select.EPOLLIN | (select.EPOLLOUT if wants else 0)
+            poller.modify(self.channel.fileno(), events)
+
     def close(self) -> None:
         """Let go of it: it ends its scopes and itself."""
         self.channel.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+def _pidfd_or_end(pid: int) -> int:
+    """Its pidfd.  Raises OSError; the process is ended, as nobody could watch it."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # unreaped, hence certainly ours
+        os.waitpid(pid, 0)
+        raise
 
 
 def _config_of(recipe: Recipe) -> Config:

@@ -26,11 +26,12 @@ from supervisor_tree.runtime.launcher import (
     Leaked,
     Spawned,
 )
-from supervisor_tree.spawner import kernel, procfs
+from supervisor_tree.spawner import kernel, procfs, records
 from supervisor_tree.spawner.birth import Recipe, SpawnerProcess
-from supervisor_tree.spawner.lives import Key, Life, read_mark
+from supervisor_tree.spawner.leftovers import end_leftovers
+from supervisor_tree.spawner.lives import Key, Life
 from supervisor_tree.spawner.protocol import Frame, ProtocolError, SpecPacker, to_notice
-from supervisor_tree.spawner.records import Patience, Record, Suspicion, discard
+from supervisor_tree.spawner.records import Patience, Record, Suspicion, discard, obey
 from supervisor_tree.spawner.remarks import (
     ModuleLeftOut,
     Preloaded,
@@ -69,6 +70,7 @@ class SpawnerLauncher:
         self._notices: list[LauncherNotice] = []
         self._remarks: list[Remark] = []
         self._unadopted: list[Record] = []
+        self._unplaced: set[Key] = set()  # launches of dead spawners, not looked for yet
         self._nudged = False  # there are remarks that no `collect` has announced
         self._closed = False
 
@@ -157,7 +159,12 @@ class SpawnerLauncher:
         if former is not None:
             former.retired = True
             former.channel.send(["retire"])
-            self._watch_backlog(former)
+            former.watch_backlog(self._poller)
+
+    def abandon(self) -> None:
+        """SIGKILL spawners that are frozen: their orders are then carried out here."""
+        for spawner in self._spawners:
+            kernel.send_signal(spawner.pidfd, signal.SIGKILL)
 
     # --- what has happened -------------------------------------------------------------------
 
@@ -174,8 +181,7 @@ class SpawnerLauncher:
             self._take(notice)
             if life is not None:
                 self._warden.release(life)
-        notices, self._notices = self._notices, []
-        self._nudged = False
+        notices, self._notices, self._nudged = self._notices, [], False
         self._rearm()
         return notices
 
@@ -199,12 +205,13 @@ class SpawnerLauncher:
         self._poller.close()
 
     def wait_closed(self, timeout: float) -> bool:
-        """After `close`: wait for spawners and adopted children to end; whether all have."""
-        deadline = time.monotonic() + timeout
-        pids = [spawner.pid for spawner in self._spawners]
-        pids += [life.pid for life in self._warden.lives.values() if life.pid]
-        ended = [kernel.wait_ended(pid, deadline) for pid in pids]  # all are waited for
-        return all(ended)
+        """After `close`: wait for spawners and adopted children to end; whether all have.
+
+        What has not in `timeout` seconds is killed, which takes a few seconds at most.
+        """
+        lives = self._warden.lives.values()
+        pids = [one.pid for one in (*self._spawners, *lives) if one.pid]
+        return end_leftovers(self._recipe.instance, pids, timeout, is_ours=self._is_ours)
 
     # --- events ------------------------------------------------------------------------------
 
@@ -221,7 +228,7 @@ class SpawnerLauncher:
             if not spawner.lost and fd == spawner.channel.fileno():
                 spawner.channel.flush()
                 self._listen(spawner)
-                self._watch_backlog(spawner)
+                spawner.watch_backlog(self._poller)
                 return
         self._warden.handle(fd)
 
@@ -274,37 +281,31 @@ class SpawnerLauncher:
 
     def _order(self, frame: Frame) -> None:
         key = (frame[1], frame[2])
-        if key in self._warden.lives:
-            self._obey_here(frame)
-            return
         record = self._records.get(key)
-        if record is None:
-            return
-        if frame[0] in ("stop", "kill"):
+        if record is not None and frame[0] in ("stop", "kill"):
             record.asked.add(frame[0])
-        if record.spawner is None or record.spawner.lost:
-            return  # stop and kill are carried out later; other signals are for now or never
-        record.spawner.channel.send(frame)
-        self._watch_backlog(record.spawner)
-
-    def _obey_here(self, frame: Frame) -> None:
-        """For a life that was adopted."""
-        match frame:
-            case ["stop", path, generation]:
-                self._warden.stop(path, generation)
-            case ["kill", path, generation]:
-                self._warden.kill(path, generation)
-            case ["signal", path, generation, number]:
-                self._warden.signal(path, generation, number)
-        self._rearm()
+        if record is not None and record.spawner is None:
+            if key in self._waiting and record.asked:
+                self._waiting.remove(key)
+                self._give(key)  # which it is not any more
+        elif key in self._warden.lives:
+            obey(self._warden, frame)
+            self._rearm()
+        elif record is not None and record.spawner is not None and not record.spawner.lost:
+            record.spawner.channel.send(frame)
+            record.spawner.watch_backlog(self._poller)
 
     def _give(self, key: Key) -> None:
-        """Hand a launch to the spawner, or have it wait for one."""
+        """Hand a launch to the spawner, or have it wait for one; not if it is to end anyway."""
         record = self._records[key]
+        launch = record.launch
+        if record.asked:
+            del self._records[key]
+            self._refuse(launch, "fork", "stopped before it was started")
+            return
         if self._current is None:
             self._waiting.append(key)
             return
-        launch = record.launch
         frame = ["launch", launch.path, launch.generation]
         try:
             frame += [self._packer.pack(launch.spec), launch.args, dict(launch.environment)]
@@ -315,9 +316,7 @@ class SpawnerLauncher:
             self._refuse(launch, "environment", f"cannot be sent to the spawner: {error}")
             return
         record.spawner = self._current
-        for verb in sorted(record.asked, reverse=True):
-            self._current.channel.send([verb, *key])
-        self._watch_backlog(self._current)
+        self._current.watch_backlog(self._poller)
 
     def _refuse(self, launch: Launch, stage: str, message: str) -> None:
         failed = LaunchFailed(
@@ -338,8 +337,7 @@ class SpawnerLauncher:
         self._nudged = True
         waiting, self._waiting = self._waiting, []
         for key in waiting:
-            if key in self._records:
-                self._give(key)
+            self._give(key)
 
     def _respawn(self) -> None:
         try:
@@ -391,33 +389,31 @@ class SpawnerLauncher:
 
     def _adopt(self, record: Record) -> None:
         """Take charge of a life whose spawner is dead; it is unreaped, so the pid is its own."""
-        launch = record.launch
         try:
-            pidfd = os.pidfd_open(record.pid)
+            self._warden.watch(record.life())
         except OSError:  # out of descriptors
             self._unadopted.append(record)
             self._tidy_at = time.monotonic() + _TIDY_S
             return
-        life = Life(launch.path, launch.generation, record.pid, pidfd, record.start_ticks)
-        life.obey(launch.spec)
-        self._warden.watch(life)
         # Perhaps for the second time: the spawner cannot be asked what it had read.
         for verb in sorted(record.asked, reverse=True):
-            self._obey_here([verb, launch.path, launch.generation])
+            obey(self._warden, [verb, record.launch.path, record.launch.generation])
 
     def _begin_anew(self, keys: set[Key]) -> None:
         """Launches without an answer: end what may have come of each, then give it again."""
-        found: dict[Key, int] = {}
-        for pid in procfs.children_of(os.getpid()):
-            key = read_mark(self._recipe.instance, procfs.environ_mark(pid))
-            if key in keys:
-                found.setdefault(key, pid)
         for key in keys:
             self._records[key].spawner = None
-            if key in found:
-                self._end_half_born(key, found[key])
-            else:
-                self._give(key)
+        try:
+            found = records.children_marked(self._recipe.instance, keys)
+            for key in sorted(keys):
+                if key in found:
+                    self._end_half_born(key, found[key])
+                else:
+                    self._give(key)
+                keys.discard(key)
+        except OSError:  # out of descriptors
+            self._unplaced |= keys
+            self._tidy_at = time.monotonic() + _TIDY_S
 
     def _end_half_born(self, key: Key, pid: int) -> None:
         life = Life(*key, pid, os.pidfd_open(pid), 0, grace=0.0, silent=True)
@@ -431,8 +427,11 @@ class SpawnerLauncher:
         unadopted, self._unadopted = self._unadopted, []
         for record in unadopted:
             self._adopt(record)
+        unplaced, self._unplaced = self._unplaced, set()
+        self._begin_anew(unplaced)
         self._warden.tidy()
-        self._tidy_at = None
+        if not self._unadopted and not self._unplaced:
+            self._tidy_at = None
 
     def _rearm(self) -> None:
         """Be readable when something is due, although no descriptor says so."""
@@ -443,14 +442,6 @@ class SpawnerLauncher:
         if self._notices or self._nudged:
             dues.append(now)
         self._timer.set(min((due for due in dues if due is not None), default=None))
-
-    def _watch_backlog(self, spawner: SpawnerProcess) -> None:
-        """Ask for room in the socket only while frames wait for it."""
-        wants = spawner.channel.backlog > 0
-        if not spawner.lost and wants != spawner.wants_write:
-            spawner.wants_write = wants
-            events = select.EPOLLIN | (select.EPOLLOUT if wants else 0)
-            self._poller.modify(spawner.channel.fileno(), events)
 
     def _is_ours(self, stat: procfs.Stat) -> bool:
         """Children lead sessions of their own; what is in ours was started by other code."""

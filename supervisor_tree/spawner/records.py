@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from supervisor_tree.runtime.launcher import Launch, LauncherNotice, Spawned
+from supervisor_tree.spawner import procfs
 from supervisor_tree.spawner.birth import SpawnerProcess
 from supervisor_tree.spawner.kernel import Ended
+from supervisor_tree.spawner.lives import Key, Life, read_mark
+from supervisor_tree.spawner.protocol import Frame
+from supervisor_tree.spawner.scope import Warden
 
-__all__ = ["Patience", "Record", "Suspicion", "discard"]
+__all__ = ["Patience", "Record", "Suspicion", "children_marked", "discard", "obey"]
 
 
 @dataclass(slots=True)
@@ -23,6 +28,14 @@ class Record:
     pid: int = 0
     start_ticks: int = 0
     asked: set[str] = field(default_factory=set)
+
+    def life(self) -> Life:
+        """The same for a Warden, of a child of this process.  Raises OSError without a pidfd."""
+        launch = self.launch
+        pidfd = os.pidfd_open(self.pid)
+        life = Life(launch.path, launch.generation, self.pid, pidfd, self.start_ticks)
+        life.obey(launch.spec)
+        return life
 
 
 class Patience:
@@ -79,3 +92,27 @@ def discard(notice: LauncherNotice) -> None:
         for fd in (notice.stdout, notice.stderr):
             if fd >= 0:
                 os.close(fd)
+
+
+def obey(warden: Warden, frame: Frame) -> None:
+    """Carry out an order for a life that is in the care of this process itself."""
+    match frame:
+        case ["stop", path, generation]:
+            warden.stop(path, generation)
+        case ["kill", path, generation]:
+            warden.kill(path, generation)
+        case ["signal", path, generation, number]:
+            warden.signal(path, generation, number)
+
+
+def children_marked(instance: str, keys: Collection[Key]) -> dict[Key, int]:
+    """Children of this process that bear the mark of one of these lives, one for each.
+
+    Raises OSError if that cannot be seen.
+    """
+    found: dict[Key, int] = {}
+    for pid in procfs.children_of(os.getpid()):
+        key = read_mark(instance, procfs.environ_mark(pid))
+        if key is not None and key in keys:
+            found.setdefault(key, pid)
+    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervisor_tree.spawner.remarks import ModuleLeftOut, Preloaded
-from tests.integration.spawning import Spawning, read_all, read_line
+from tests.integration.spawning import Spawning, alive, marked, read_all, read_line
 
 TELL = """
 import os
@@ -144,3 +144,58 @@ def test_what_a_module_does_to_signals_reaches_no_child(write: Write) -> None:
     assert seen[0] == seen[1]
     assert seen[0][0].startswith("True\nTrue\n")
     assert "\n0000000000000000\n" in seen[0][0]
+
+
+# --- no spawner, or one that does not answer ----------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["stop", "kill"])
+def test_a_life_that_waits_for_a_spawner_can_be_stopped(order: str) -> None:
+    spawning = Spawning()
+    while former := spawning.launcher.pid:  # the first one is replaced at once
+        os.kill(former, signal.SIGKILL)
+        spawning.probe.until(lambda: spawning.launcher.pid != former, "it is lost")
+    spawning.launch("/a", "sleep", "1000")
+    getattr(spawning.launcher, order)("/a", 1)
+    failed = spawning.failed("/a")
+    assert (failed.stage, failed.message) == ("fork", "stopped before it was started")
+    assert spawning.run("/b", "echo", "b") == "b\n"
+    spawning.close()
+
+
+def test_a_frozen_spawner_is_abandoned_and_orders_are_carried_out() -> None:
+    spawning = Spawning()
+    for path in ("/stopped", "/killed", "/kept"):
+        spawning.launch(path, "sleep", "1000")
+        spawning.spawned(path)
+    frozen = spawning.launcher.pid
+    os.kill(frozen, signal.SIGSTOP)
+    spawning.launch("/unborn", "sleep", "1000")
+    spawning.launch("/late", "true")
+    spawning.launcher.stop("/stopped", 1)
+    spawning.launcher.kill("/killed", 1)
+    spawning.launcher.kill("/unborn", 1)
+    spawning.launcher.abandon()
+    assert spawning.exited("/stopped").signal == signal.SIGTERM
+    assert spawning.exited("/killed").signal == signal.SIGKILL
+    assert spawning.failed("/unborn").message == "stopped before it was started"
+    assert spawning.exited("/late").code == 0
+    assert spawning.launcher.pid not in (0, frozen)
+    spawning.launcher.kill("/kept", 1)
+    assert spawning.exited("/kept").asked
+    spawning.close()
+
+
+def test_a_frozen_spawner_and_its_children_are_ended_after_the_time_given() -> None:
+    spawning = Spawning()
+    spawning.launch("/a", "sh", "-c", "trap '' TERM; setsid sleep 1000 & echo; wait")
+    spawned = spawning.spawned("/a")
+    read_line(spawned.stdout)
+    frozen = spawning.launcher.pid
+    left = [frozen, *marked(spawning.instance)]
+    assert len(left) >= 3
+    os.kill(frozen, signal.SIGSTOP)
+    spawning.launcher.close()
+    assert spawning.launcher.wait_closed(0.1)
+    assert not any(alive(pid) for pid in left)
+    spawning.close()
