@@ -97,7 +97,7 @@ class Channel:
         self._socket = sock
         self._out: deque[_Outgoing] = deque()
         self._in = bytearray()
-        self._fds: deque[int] = deque()
+        self._fds: deque[list[int]] = deque()  # those of each frame that bears any
         self.ended = False
 
     def fileno(self) -> int:
@@ -158,14 +158,21 @@ class Channel:
         return frames
 
     def take_fds(self, count: int) -> list[int]:
-        """The next descriptors, in the order of the frames they came with."""
-        if count > len(self._fds):
-            raise ProtocolError("descriptors are missing")
-        return [self._fds.popleft() for _ in range(count)]
+        """The descriptors of the next frame that bears any.
+
+        Some are -1 if this process had no room for them (MSG_CTRUNC: see recvmsg(2)).
+        """
+        if count == 0:
+            return []
+        if not self._fds or len(self._fds[0]) > count:
+            raise ProtocolError("descriptors and frames do not match")
+        fds = self._fds.popleft()
+        return fds + [-1] * (count - len(fds))
 
     def close(self) -> None:
         self.ended = True
-        for fd in [*self._fds, *(fd for waiting in self._out for fd in waiting.fds)]:
+        held = [fd for fds in self._fds for fd in fds]
+        for fd in [*held, *(fd for waiting in self._out for fd in waiting.fds)]:
             os.close(fd)
         self._fds.clear()
         self._out.clear()
@@ -174,16 +181,22 @@ class Channel:
     def _read_some(self) -> bool:
         room = socket.CMSG_SPACE(_FDS_PER_READ * array.array("i").itemsize)
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(_READ_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self._socket.recvmsg(
+                _READ_BYTES, room, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return False
         except OSError:
-            data, ancillary = b"", []
+            data, ancillary, flags = b"", [], 0
+        fds: list[int] = []
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 rights = array.array("i")
                 rights.frombytes(payload[: len(payload) - len(payload) % rights.itemsize])
-                self._fds.extend(rights)
+                fds.extend(rights)
+        # The kernel gives the descriptors of one sendmsg to one recvmsg, and no others with them.
+        if fds or flags & socket.MSG_CTRUNC:
+            self._fds.append(fds)
         if not data:
             self.ended = True
             return False
