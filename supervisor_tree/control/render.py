@@ -256,6 +256,8 @@ def _leaked(event: _Row) -> str:
     named = ", ".join(f"{p['pid']} ({clean(p['command'])[:60]})" for p in processes[:3])
     more = f" and {len(processes) - 3} more" if len(processes) > 3 else ""
     fate = "now ended" if event.get("ended") else "STILL THERE: end them by hand"
+    if event.get("path") == "/" and not event.get("ended"):  # nobody knows whose
+        fate = "they end with the host"
     return f"left processes behind: {named}{more}; {fate}"
 
 
