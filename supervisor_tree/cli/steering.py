@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from supervisor_tree.cli.connecting import connect
 from supervisor_tree.cli.output import say
+from supervisor_tree.control.client import NotSent
 from supervisor_tree.errors import TimedOut
 
 __all__ = ["kill", "reset_failed", "restart", "signal", "start", "stop", "wait"]
@@ -52,9 +53,12 @@ def _order(options: Namespace, verb: str) -> int:
     with connect(options) as client:
         try:
             results = client.request(verb, args, timeout=options.timeout)
+        except NotSent:
+            raise
         except TimedOut:
+            name = verb.replace("_", "-")
             raise TimedOut(
-                f"not done within {options.timeout:g} s: {verb} {' '.join(options.paths)}; "
+                f"not done within {options.timeout:g} s: {name} {' '.join(options.paths)}; "
                 "the order stands, see `status`"
             ) from None
     words = {"done": _DONE[verb][0], "already": _DONE[verb][1], "asked": "will be done"}

@@ -30,9 +30,13 @@ from supervisor_tree.control.wire import (
 )
 from supervisor_tree.errors import NoHost, NotPermitted, TimedOut
 
-__all__ = ["ControlClient", "host_answers"]
+__all__ = ["ControlClient", "NotSent", "host_answers"]
 
 DEFAULT_TIMEOUT_S = 10.0
+
+# A request is handed over however short its deadline is: who gives up waiting has still
+# asked.  A host that is not wedged takes it within a few milliseconds.
+_HAND_OVER_S = 1.0
 
 _PROBE_S = 0.5
 _EVENTS_PER_READ = 1000
@@ -62,6 +66,10 @@ def host_answers(run_dir: Path) -> bool:
     return True
 
 
+class NotSent(TimedOut):
+    """The host did not even take the request: nothing has been asked of it."""
+
+
 class ControlClient:
     """One connection to one host.  Not for several threads at once.
 
@@ -73,6 +81,7 @@ class ControlClient:
         self._next_id = 0
         self._check_host()
         self._context = zmq.Context()
+        self._linger_ms = 0
         self._dealer = self._socket(zmq.DEALER, CONTROL_SOCKET)
 
     def __enter__(self) -> ControlClient:
@@ -83,7 +92,7 @@ class ControlClient:
 
     def close(self) -> None:
         """Let go of the connection; safe to call twice."""
-        self._context.destroy(linger=0)
+        self._context.destroy(linger=self._linger_ms)
 
     def request(
         self,
@@ -96,11 +105,11 @@ class ControlClient:
         """Ask and wait for the answer, at most `timeout` seconds (None: for ever).
 
         Raises what the host answers with (a class of `errors`), NoHost if it ends
-        meanwhile, TimedOut.
+        meanwhile, TimedOut; NotSent, a TimedOut, if the host has not got the request.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         self._next_id += 1
-        self._dealer.send(request_frame(self._next_id, verb, args or {}), zmq.NOBLOCK)
+        self._hand_over(request_frame(self._next_id, verb, args or {}), verb, deadline)
         while True:
             frame = self._receive(deadline, verb)
             try:
@@ -175,9 +184,20 @@ class ControlClient:
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         sock.setsockopt(zmq.RECONNECT_IVL, 20)
+        sock.setsockopt(zmq.IMMEDIATE, 1)  # to be writable is to be connected
         sock.setsockopt(zmq.RCVHWM, 10_000)
         sock.connect(f"ipc://{self.run_dir / name}")
         return sock
+
+    def _hand_over(self, frame: bytes, verb: str, deadline: float | None) -> None:
+        limit = time.monotonic() + _HAND_OVER_S
+        limit = limit if deadline is None else max(limit, deadline)
+        while not self._dealer.poll(int(_PROBE_S * 1000), zmq.POLLOUT):
+            self._check_host()
+            if time.monotonic() >= limit and deadline is not None:
+                message = f"{verb}: the host at {self.run_dir} takes no requests; it was not sent"
+                raise NotSent(message)
+        self._dealer.send(frame, zmq.NOBLOCK)
 
     def _receive(self, deadline: float | None, verb: str) -> bytes:
         while True:
@@ -185,6 +205,7 @@ class ControlClient:
             if self._dealer.poll(max(0, int(min(left_s, _PROBE_S) * 1000))):
                 return self._dealer.recv(zmq.NOBLOCK)
             if deadline is not None and time.monotonic() >= deadline:
+                self._linger_ms = int(_HAND_OVER_S * 1000)  # it may still be on its way
                 raise TimedOut(f"{verb}: the host at {self.run_dir} has not answered in time")
             self._check_host()
 
