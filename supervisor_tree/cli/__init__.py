@@ -40,23 +40,32 @@ def command(words: Sequence[str]) -> int:
     only.  Words that are off end in SystemExit(2), as argparse has it.
     """
     try:
-        options = parse(words)
-        code = options.act(options)
-        sys.stdout.flush()
+        try:
+            options = parse(words)
+            code = options.act(options)
+        finally:
+            sys.stdout.flush()
     except SupervisorTreeError as error:
         _complain(str(error))
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has had enough.  What is left in the buffer must not
-        # meet the closed pipe again when the interpreter ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        _discard_output()  # whoever read it has had enough
         return 0
+    except OSError as error:  # a full disk behind standard output, a file that is not ours
+        _discard_output()
+        _complain(f"cannot go on: {error}")
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     assert isinstance(code, int)
     return code
+
+
+def _discard_output() -> None:
+    """What is left in the buffer must not fail once more when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _complain(message: str) -> None:

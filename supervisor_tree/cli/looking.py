@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from supervisor_tree.cli.connecting import connect, note
@@ -59,7 +59,7 @@ def _show_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _aligned(_state_facts(facts))
     yield ""
     yield "specification"
-    yield from _aligned(_flat(facts["spec"] or {}))
+    yield from _aligned(_flat(_in_full(facts["spec"] or {}, supervisor=facts["path"] == "/")))
     yield ""
     yield "history"
     for line in facts["story"]:
@@ -85,6 +85,38 @@ def _state_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "what to do", f"repair the cause, then `reset-failed {facts['path']}`"
     if facts["rss_bytes"] is not None:
         yield "memory", size(facts["rss_bytes"])
+
+
+_DURATIONS = frozenset(
+    ("period", "shutdown", "start_timeout", "initial", "max", "reset_after")  # in seconds
+)
+
+
+def _in_full(spec: Mapping[str, Any], *, supervisor: bool) -> dict[str, Any]:
+    """The specification with what holds by default where only an empty mapping is left of it."""
+    from supervisor_tree.config.units import format_duration  # noqa: PLC0415
+    from supervisor_tree.core.specs import Backoff, SupervisorSpec  # noqa: PLC0415
+
+    full: dict[str, Any] = {}
+    if supervisor:
+        flags = SupervisorSpec()
+        full = {name: getattr(flags, name) for name in ("strategy", "intensity", "period")}
+    full |= spec
+    if "backoff" in full:
+        backoff = Backoff()
+        names = ("initial", "factor", "max", "jitter", "reset_after")
+        full["backoff"] = {name: getattr(backoff, name) for name in names} | full["backoff"]
+        full["backoff"] = _with_units(full["backoff"], format_duration)
+    if "supervisor" in full:
+        full["supervisor"] = _in_full(full["supervisor"], supervisor=True)
+    return _with_units(full, format_duration)
+
+
+def _with_units(spec: Mapping[str, Any], shown: Callable[[float], str]) -> dict[str, Any]:
+    return {
+        key: shown(value) if key in _DURATIONS and isinstance(value, int | float) else value
+        for key, value in spec.items()
+    }
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -20,8 +20,9 @@ PROGRAM = "supervisor-tree"
 
 _EPILOG = """\
 exit codes: 0 done, or already so; 1 failed; 2 wrong words; 3 status PATH: not running;
-4 no such child; 69 no host is running; 75 try again; 77 not permitted; 78 bad configuration,
-or already running; 124 timed out; 130 interrupted
+4 no such child; 69 no host is running; 70 run: the tree has given up, or the host has failed;
+75 try again; 77 not permitted; 78 bad configuration, or already running; 124 timed out;
+130 interrupted
 """
 
 
@@ -119,7 +120,7 @@ def _verb_of(words: Sequence[str]) -> str | None:
 def _refuse(verb: str) -> NoReturn:
     import difflib  # noqa: PLC0415 - only who misspells pays for it
 
-    near = difflib.get_close_matches(verb, VERBS, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(verb, VERBS, n=3, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}?" if near else "the verbs are: " + ", ".join(VERBS)
     print(f"{PROGRAM}: unknown verb '{verb}'; {hint}", file=sys.stderr)
     raise SystemExit(2)

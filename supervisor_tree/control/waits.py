@@ -102,6 +102,7 @@ def _outcome(
             return True, OperationFailed(message)
     if wait.deadline is not None and now >= wait.deadline:
         state = "not there yet" if row is None else row.state.value
+        state = "in backoff" if state == "backoff" else state
         message = f"{wait.path} is {state}, not {wait.condition}{_blame(wait)}"
         return True, TimedOut(message)
     return False, None

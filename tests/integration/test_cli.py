@@ -27,6 +27,7 @@ tree:
     - {id: talker, command: [sh, -c, "echo one; echo two; echo three; exec sleep 1000"]}
     - {id: stubborn, command: [sh, -c, "trap '' TERM; while :; do sleep 0.1; done"], shutdown: 1s}
     - {id: loser, command: [sh, -c, "exit 3"], on_limit: park, enabled: false}
+    - {id: patient, command: [sleep, "1000"], backoff: {initial: 100ms}, shutdown: 2s}
     - id: group
       supervisor:
         strategy: rest_for_one
@@ -129,6 +130,19 @@ def test_show_tells_all_about_one_child(host):
     assert host.tell("show", "/missing").returncode == 4
 
 
+def test_show_gives_what_holds_where_the_file_says_little(host):
+    shown = [line.split(maxsplit=1) for line in host.tell("show", "/patient").stdout.splitlines()]
+    assert ["backoff.initial", "100ms"] in shown
+    assert ["backoff.max", "30s"] in shown
+    assert ["shutdown", "2s"] in shown
+    shown = [line.split(maxsplit=1) for line in host.tell("show", "/group").stdout.splitlines()]
+    assert ["supervisor.strategy", "rest_for_one"] in shown
+    assert ["supervisor.period", "5s"] in shown
+    assert ["strategy", "one_for_one"] in [
+        line.split(maxsplit=1) for line in host.tell("show", "/").stdout.splitlines()
+    ]
+
+
 def test_health_is_a_word_and_a_code(host):
     result = host.tell("health")
     assert (result.returncode, result.stdout.split()[0]) == (0, "running")
@@ -196,6 +210,36 @@ def test_an_order_that_is_late_says_so_and_stands(host):
     assert "the order stands" in late.stderr
     assert host.tell("wait", "/stubborn", "--for", "stopped", "--timeout", "15").returncode == 0
     assert host.row("/stubborn")["state"] == "stopped"
+
+
+def test_an_order_stands_however_short_its_timeout_is(host):
+    hasty = host.tell("stop", "/other", "--timeout", "0")
+    if hasty.returncode != 0:  # a fast host may have done it
+        assert hasty.returncode == 124
+        assert "the order stands" in hasty.stderr
+    assert host.tell("wait", "/other", "--for", "stopped", "--timeout", "15").returncode == 0
+
+
+def test_an_order_that_the_host_did_not_take_is_not_said_to_stand(host):
+    os.kill(host.process.pid, signal.SIGSTOP)
+    try:
+        late = host.tell("stop", "/other", "--timeout", "10ms")
+    finally:
+        os.kill(host.process.pid, signal.SIGCONT)
+    assert late.returncode == 124
+    assert "it was not sent" in late.stderr
+    assert host.row("/other")["state"] == "running"
+
+
+@pytest.mark.parametrize("words", [("schema",), ("--version",), ("completion", "bash")])
+def test_output_that_cannot_be_written_is_one_line_of_error(words):
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "No space left on device" in line
 
 
 def test_an_order_need_not_be_awaited(host):

@@ -67,6 +67,7 @@ def test_a_misspelt_verb_is_answered_with_what_was_meant(capsys, word, meant):
 
 def test_a_verb_like_no_other_is_answered_with_all(capsys):
     assert "reset-failed" in refused(capsys, "xyzzyx")
+    assert "the verbs are: " in refused(capsys, "bogus")
 
 
 @pytest.mark.parametrize(
