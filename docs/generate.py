@@ -6,21 +6,26 @@ With --check nothing is written; the exit code is 1 if a page is not what it wou
 from __future__ import annotations
 
 import argparse
+import inspect
 import random
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import supervisor_tree
 from supervisor_tree import config
+from supervisor_tree.agents.stopping import Stopping
+from supervisor_tree.config.units import format_duration, format_size
 from supervisor_tree.core.actions import SetTimer
 from supervisor_tree.core.child import ChildState, StoryLine
 from supervisor_tree.core.exits import SHUTDOWN, ExitKind, ExitReason
 from supervisor_tree.core.life import CHILD_STIMULI, TRANSITIONS
 from supervisor_tree.core.lifecycle import EventName
-from supervisor_tree.core.specs import Backoff, ChildSpec, OnLimit, SupervisorSpec
+from supervisor_tree.core.specs import Backoff, ChildSpec, Logs, Need, OnLimit, SupervisorSpec
 from supervisor_tree.core.stimuli import (
     BootRequested,
     ChildExited,
@@ -36,6 +41,7 @@ from supervisor_tree.core.stimuli import (
     TimerFired,
 )
 from supervisor_tree.core.tree import Tree
+from supervisor_tree.embed import RunningTree
 
 __all__ = ["PAGES", "main"]
 
@@ -48,7 +54,8 @@ ORDERS = (HoldRequested, ReleaseRequested, RestartRequested, KillRequested, Rese
 
 # What each event says.  A test keeps this list and the code's own equal.
 EVENTS = {
-    EventName.HOST_STARTED: "The host is up, and every child of its tree has become ready.",
+    EventName.HOST_STARTED: "The host is up: the first start of every child has had its "
+    "outcome, good or bad, or waits for a need. `child_ready` says who is ready.",
     EventName.HOST_STOPPING: "The host has been told to stop, or its tree has ended.",
     EventName.HOST_REEXEC: "The host replaces its own program. Not sent yet.",
     EventName.SPAWNER_STARTED: "A process that forks is there; after the first, a replacement.",
@@ -186,8 +193,65 @@ def configuration_page() -> Iterator[str]:
                 continue
             text = one_line(value.get("description"))
             note = f"required; {text}" if key in required else text
+            note = "; ".join(filter(None, (note, default_of(title, key, note))))
             yield f"| `{key}` | {shown_type(value, schema['$defs'])} | {note} |"
         yield ""
+    yield BESIDE
+
+
+# What the models leave to the core, which has the defaults.
+SPECS: dict[str, Any] = {
+    "backoff": Backoff,
+    "child": ChildSpec,
+    "defaults": ChildSpec,
+    "hostlogs": Logs,
+    "logs": Logs,
+    "need": Need,
+    "supervisor": SupervisorSpec,
+}
+SECONDS = ("initial", "max", "reset_after", "period", "start_timeout")
+BYTES = ("rotation", "total_bytes")
+
+
+def default_of(title: str, key: str, note: str) -> str:
+    """The core's default, unless the description has said it or it is "nothing"."""
+    if title not in SPECS or "default" in note:
+        return ""
+    found = {field.name: field.default for field in fields(SPECS[title])}.get(key)
+    if found is None or found is MISSING or found == "" or isinstance(found, tuple):
+        return ""
+    if title == "logs":
+        return "default: that of host.logs"
+    if key in SECONDS:
+        return f"default {format_duration(found)}"
+    if key in BYTES:
+        return f"default {format_size(found)}"
+    return f"default {str(found).lower()}"
+
+
+BESIDE = """\
+## Directories
+
+| | the first of these that is given |
+| --- | --- |
+| run directory | `--run-dir`, `SUPERVISOR_TREE_RUN_DIR`, `host.run_dir`, `$RUNTIME_DIRECTORY`, \
+`$XDG_RUNTIME_DIR/supervisor-tree`, `/run/supervisor-tree` for root, \
+`~/.local/state/supervisor-tree/run` |
+| state directory | `host.state_dir`, `$STATE_DIRECTORY`, \
+`$XDG_STATE_HOME/supervisor-tree/NAME`, `~/.local/state/supervisor-tree/NAME` |
+| log directory | `host.log_dir`, `logs` in the state directory |
+
+One host runs in one run directory, and the default one does not depend on the host's name: a \
+second host of the same user needs `--run-dir`, and so does every command that is meant for it \
+(a command does not read `host.run_dir`, as it knows of no file). Hosts of one name share their \
+state and log directories unless told otherwise; give hosts different names.
+
+## Agents, and what `check` does not look at
+
+An agent's module is looked for in the working directory of `run`, then beside the configuration \
+file, then where Python looks. `check` reads the configuration alone: it imports no module and \
+asks for no user, program, directory or `env_file`. What is wrong with those is told by the \
+first start."""
 
 
 # A mapping that has all keys of another one shows only what it adds.
@@ -302,10 +366,68 @@ def words_of(action: argparse.Action) -> str:
     return names if action.nargs == 0 else f"{names} `{value}`"
 
 
+# Callbacks of the message bus, which is not joined to agents yet.
+NOT_CALLED = ("handle_call", "handle_cast", "handle_event", "handle_info")
+
+
+def python_page() -> Iterator[str]:
+    yield "# Python\n"
+    yield "All names are imported from `supervisor_tree`.\n"
+    yield from members("Agent", supervisor_tree.Agent, but=NOT_CALLED)
+    not_called = ", ".join(f"`{name}`" for name in NOT_CALLED)
+    yield f"{not_called} are there for messages between agents, and nothing calls them yet.\n"
+    yield from members("Context", supervisor_tree.Context)
+    yield from members(
+        "Context.stopping", Stopping, but=("close", "interruptible", "listen", "request")
+    )
+    yield f"## run\n\n```text\n{shown_call('run', supervisor_tree.run)}\n```\n"
+    yield f"{inspect.getdoc(supervisor_tree.run)}\n"
+    yield from members("RunningTree", RunningTree, but=("begin",))
+    yield "## Specifications\n"
+    yield (
+        "`SupervisorSpec`, `ChildSpec`, `Backoff`, `Need`, `Limits` and `Logs` have the keys of "
+        "the [configuration](configuration.md) as keyword arguments, durations in seconds and "
+        "sizes in bytes. A word such as `one_for_all` may be given as text.\n"
+    )
+    yield "## Errors\n\n| error | what it says | exit code |\n| --- | --- | ---: |"
+    for name in supervisor_tree.__all__:
+        found = getattr(supervisor_tree, name)
+        if isinstance(found, type) and issubclass(found, supervisor_tree.SupervisorTreeError):
+            yield f"| `{name}` | {one_line(inspect.getdoc(found))} | {found.exit_code} |"
+
+
+def members(title: str, of: type, *, but: tuple[str, ...] = ()) -> Iterator[str]:
+    """What is public in a class, in the order in which it stands there."""
+    yield f"## {title}\n\n{inspect.getdoc(of)}\n"
+    yield "| member | |\n| --- | --- |"
+    for name, member in vars(of).items():
+        if name.startswith("_") or name in but:
+            continue
+        if isinstance(member, property):
+            yield f"| `{name}` | {one_line(inspect.getdoc(member))} |"
+        elif callable(member):
+            call = " ".join(shown_call(name, member).split()).replace("|", "\\|")
+            yield f"| `{call}` | {one_line(inspect.getdoc(member))} |"
+    yield ""
+
+
+def shown_call(name: str, function: Callable[..., Any]) -> str:
+    """`stop(*paths, timeout=60.0)`: names and defaults; the types are for the checker."""
+    signature = inspect.signature(function)
+    parameters = [
+        each.replace(annotation=inspect.Parameter.empty)
+        for each in signature.parameters.values()
+        if each.name != "self"
+    ]
+    bare = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    return f"{name}{bare}"
+
+
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "command-line.md": command_line_page,
     "configuration.md": configuration_page,
     "events.md": events_page,
+    "python.md": python_page,
     "states.md": states_page,
 }
 

@@ -157,15 +157,20 @@ class DefaultsDocument(Part):
 
     restart: Restart | None = Field(default=None, description="when a child is restarted")
     shutdown: ShutdownTime | None = Field(
-        default=None, description="time to stop, brutal_kill, or infinity; default 5s"
+        default=None,
+        description="time to stop, brutal_kill, or infinity; default 5s, of a supervisor infinity",
     )
     readiness: Readiness | None = Field(
-        default=None, description="notify: it sends READY=1; none: it is ready when it runs"
+        default=None,
+        description="notify: it sends READY=1, the default of agents; none: it is ready when it "
+        "runs, the default of programs and robots",
     )
     start_timeout: StartTimeout | None = Field(
         default=None, description="time until ready, or infinity; default 60s"
     )
-    backoff: BackoffDocument | None = Field(default=None, description="delays between restarts")
+    backoff: BackoffDocument | None = Field(
+        default=None, description="delays between restarts; default: none, it is restarted at once"
+    )
     on_limit: OnLimit | None = Field(
         default=None, description="escalate: the supervisor gives up; park: the child alone does"
     )
@@ -261,8 +266,10 @@ class HostDocument(Part):
     """The host itself."""
 
     name: ChildId | None = Field(default=None, description="default: the file's name without .yaml")
-    run_dir: PathText | None = Field(default=None, description="sockets and lock")
-    state_dir: PathText | None = None
+    run_dir: PathText | None = Field(
+        default=None, description="sockets and lock; default: see Directories"
+    )
+    state_dir: PathText | None = Field(default=None, description="default: see Directories")
     log_dir: PathText | None = Field(
         default=None, description="default: logs in the state directory"
     )
