@@ -20,7 +20,7 @@ from supervisor_tree.spawner.title import MarkSlot
 
 __all__ = ["SparePool"]
 
-SETTLE_S = 0.05  # a new life has the processor to itself before spares are forked
+SETTLE_S = 0.005  # a new life has the processor to itself before spares are forked
 KEEP_S = 60.0  # spares of a child that has ended and may be started again
 RETRY_S = 1.0  # after a fork that the kernel has refused
 
