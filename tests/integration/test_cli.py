@@ -54,10 +54,11 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
 
 @pytest.fixture(autouse=True)
 def everything_runs(request: pytest.FixtureRequest) -> None:
-    """Each test begins with all children up, whatever an earlier one has stopped."""
+    """Each test begins with the children as the file has them, whatever an earlier one did."""
     if "host" in request.fixturenames:
         host = request.getfixturevalue("host")
         host.tell("start", "/calm", "/other", "/talker", "/group")
+        host.tell("stop", "/loser")
 
 
 @pytest.fixture
