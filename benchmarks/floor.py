@@ -92,7 +92,7 @@ async def _awaited(result: Any) -> Any:
 
 def main(mode: str, module: str, fifo: str, count: str, *flags: str) -> None:
     """Never returns on `restart`; on `start` it waits to be ended."""
-    preload(["supervisor_tree.agents.bootstrap", module])
+    preload(["supervisor_tree.agents.bootstrap", module], lambda _name: None)
     live = importlib.import_module(module).live
     parent = _Parent(live, fifo, dressed="--dressed" in flags)
     for _ in range(int(count)):

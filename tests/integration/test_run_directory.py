@@ -96,7 +96,17 @@ def test_nothing_is_left_over_after_a_reboot(tmp_path: Path) -> None:
         child.kill()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"boot_id": 1}', "[" * 100_000, '{"children": [["/a", 1, 1e400, 1]]}'])
+NO_STATE = {
+    "empty": "",
+    "cut short": "{",
+    "a list": "[]",
+    "of another make": '{"boot_id": 1}',
+    "deep": "[" * 100_000,
+    "infinite": '{"children": [["/a", 1, 1e400, 1]]}',
+}
+
+
+@pytest.mark.parametrize("content", NO_STATE.values(), ids=NO_STATE)
 def test_a_state_file_that_is_no_state_is_passed_over(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
     assert find_leftovers(tmp_path) == []
