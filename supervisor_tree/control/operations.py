@@ -354,9 +354,8 @@ class _Gathered:
         lines += [f"{path}: {word}" for path, word in self._results.items()]
         gone = all(reason in ("noproc", "not_found") for reason in self._errors.values())
         kind = NoSuchChild if gone else OperationFailed
-        self._request.reply_error(
-            kind(f"cannot {self._request.verb.replace('_', '-')} " + "\n".join(lines))
-        )
+        lines[0] = f"cannot {self._request.verb.replace('_', '-')} {lines[0]}"
+        self._request.reply_error(kind("\n".join(lines)))
 
 
 def _is_missing(row: ChildRow) -> bool:

@@ -209,8 +209,8 @@ class SpawnerLauncher:
 
         What has not in `timeout` seconds is killed, which takes a few seconds at most.
         """
-        lives = self._warden.lives.values()
-        pids = [one.pid for one in (*self._spawners, *lives) if one.pid]
+        pids = [life.pid for life in self._warden.lives.values() if life.pid]
+        pids += [spawner.pid for spawner in self._spawners]
         return end_leftovers(self._recipe.instance, pids, timeout, is_ours=self._is_ours)
 
     # --- events ------------------------------------------------------------------------------

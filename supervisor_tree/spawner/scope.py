@@ -10,7 +10,7 @@ A scope is the leader and every process descended from it.  The kernel's help:
 * Orphans are known by session or by the mark in their environment, signals go through
   pidfds: a reused pid is never hit.
 
-Nothing here blocks.  Both the spawner and, for children whose spawner died, the root use it.
+Nothing blocks.  The spawner uses it, and the root for children whose spawner has died.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Warden:
         self._orphans: dict[int, Life] = {}  # our children that are no leaders
         self._strays: set[int] = set()  # our children that nobody can place
         self._dirty: set[Life] = set()
+        self._look_at: float | None = None  # when there may be descriptors again
         self._out: list[tuple[LauncherNotice, Life | None]] = []
 
     # --- orders -----------------------------------------------------------------------
@@ -153,8 +154,9 @@ class Warden:
             self._reap_orphan(info.si_pid)
 
     def tidy(self) -> None:
-        """Look at all children for orphans that have ended."""
-        self._sort_children()
+        """Look at all children for orphans that have ended, if they can be looked at."""
+        with contextlib.suppress(OSError):
+            self._sort_children()
 
     def settle(self, now: float) -> list[tuple[LauncherNotice, Life | None]]:
         """Do what events and time demand; what to tell, and the life to `release` after it."""
@@ -162,7 +164,12 @@ class Warden:
             if life.deadline is not None and life.deadline <= now:
                 self._dirty.add(life)
         if self._dirty:
-            orphans = self._sort_children()
+            try:
+                orphans = self._sort_children()
+            except OSError:  # out of descriptors: all of it at the next look
+                self._look_at = now + BLIND_S
+                return []
+            self._look_at = None
             while self._dirty:
                 life = self._dirty.pop()
                 self._advance(life, orphans.get(life, ()), now)
@@ -171,10 +178,8 @@ class Warden:
 
     def deadline(self) -> float | None:
         """When `settle` wants to be called at the latest."""
-        return min(
-            (life.deadline for life in self.lives.values() if life.deadline is not None),
-            default=None,
-        )
+        dues = [self._look_at, *(life.deadline for life in self.lives.values())]
+        return min((due for due in dues if due is not None), default=None)
 
     def release(self, life: Life) -> None:
         """Forget a life whose end has been told; only now may its pid be used again."""
@@ -195,7 +200,7 @@ class Warden:
         """Whose are the children of this process that are no leaders?  Reaps dead ones."""
         found: dict[Life, list[int]] = {}
         strays: set[int] = set()
-        for pid in self._children():
+        for pid in self._children(os.getpid()):
             if pid in self._leaders:
                 continue
             now = procfs.stat(pid)
@@ -217,8 +222,12 @@ class Warden:
         self._strays = strays
         return found
 
-    def _children(self) -> list[int]:
-        pid = os.getpid()
+    def _orphans_of(self, life: Life) -> list[int]:
+        with contextlib.suppress(OSError):  # out of descriptors
+            return self._sort_children().get(life, [])
+        return []
+
+    def _children(self, pid: int) -> list[int]:
         # Who has children of other kinds may have threads as well, the spawner never has.
         return procfs.children_of(pid) if self._is_ours else procfs.children_of_thread(pid)
 
@@ -245,7 +254,7 @@ class Warden:
         """Bring `members` up to date; True if new ones were found."""
         todo = [*orphans, *life.members]
         if life.led:
-            todo.extend(procfs.children_of(life.pid))
+            todo.extend(_children_of(life, life.pid))
         seen: set[int] = set()
         grown = False
         while todo:
@@ -256,7 +265,7 @@ class Warden:
             if pid not in life.members:
                 grown |= self._add_member(life, pid)
             if pid in life.members:
-                todo.extend(procfs.children_of(pid))
+                todo.extend(_children_of(life, pid))
         return grown
 
     def _add_member(self, life: Life, pid: int) -> bool:
@@ -267,12 +276,18 @@ class Warden:
         except OSError:
             life.blind = True
             return False
-        now = procfs.stat(pid)
+        try:
+            now = procfs.stat(pid)
+            command = procfs.command_line(pid)
+        except OSError:
+            os.close(pidfd)
+            life.blind = True
+            return False
         if now is None or now.dead or kernel.is_ended(pidfd):
             os.close(pidfd)
             self._reap_orphan(pid)
             return False
-        member = Member(pid, pidfd, now.session, procfs.command_line(pid))
+        member = Member(pid, pidfd, now.session, command)
         life.members[pid] = member
         if now.session != life.pid:
             life.escaped[pid] = member.command
@@ -359,7 +374,7 @@ class Warden:
         for _ in range(_FREEZE_ROUNDS):
             for member in life.members.values():
                 kernel.send_signal(member.pidfd, signal.SIGSTOP)
-            if not self._look(life, self._sort_children().get(life, ())):
+            if not self._look(life, self._orphans_of(life)):
                 break
         if life.led:
             _kill_group(life)
@@ -401,9 +416,15 @@ class Warden:
             life.on_gone()
 
 
+def _children_of(life: Life, pid: int) -> list[int]:
+    with contextlib.suppress(OSError):  # out of descriptors
+        return procfs.children_of(pid)
+    life.blind = True
+    return []
+
+
 def _kill_group(life: Life) -> None:
     """SIGKILL to the leader's group in one stroke; the leader is unreaped, so it is its own."""
-    # It may not have made its session yet, or the group be empty.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(life.pid, signal.SIGKILL)
     kernel.send_signal(life.pidfd, signal.SIGKILL)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -198,4 +200,33 @@ def test_a_frozen_spawner_and_its_children_are_ended_after_the_time_given() -> N
     spawning.launcher.close()
     assert spawning.launcher.wait_closed(0.1)
     assert not any(alive(pid) for pid in left)
+    spawning.close()
+
+
+# --- no descriptors left ------------------------------------------------------------------------
+
+
+def test_descriptors_that_find_no_room_cost_neither_the_life_nor_the_spawner() -> None:
+    spawning = Spawning()
+    spawning.remark(Preloaded)
+    pid = spawning.launcher.pid
+    former = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    filled: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, former[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                filled.append(os.dup(2))
+        spawning.launch("/a", "sleep", "1000")
+        spawned = spawning.spawned("/a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, former)
+        for fd in filled:
+            os.close(fd)
+    assert (spawned.stdout, spawned.stderr) == (-1, -1)
+    spawning.run("/b", "true")
+    assert spawning.launcher.pid == pid
+    spawning.launcher.kill("/a", 1)
+    spawning.exited("/a")
     spawning.close()
