@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -76,6 +78,13 @@ class Life:
     def obey(self, spec: ChildSpec) -> None:
         """Take stop signal and grace from a child's specification."""
         self.stop_signal, self.grace = terms_of(spec)
+
+    def kill_group(self) -> None:
+        """SIGKILL to the leader's group in one stroke; it is unreaped, so the group is its own."""
+        # It may not have made its session yet, or the group be empty.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        kernel.send_signal(self.pidfd, signal.SIGKILL)
 
 
 def terms_of(spec: ChildSpec) -> tuple[int, float | None]:

@@ -367,7 +367,7 @@ class Warden:
     def _kill_all(self, life: Life) -> None:
         """SIGKILL to all; they are stopped first, so that none forks behind our back."""
         if not life.members:
-            _kill_group(life)
+            life.kill_group()
             return
         if life.led:
             kernel.send_signal(life.pidfd, signal.SIGSTOP)
@@ -377,7 +377,7 @@ class Warden:
             if not self._look(life, self._orphans_of(life)):
                 break
         if life.led:
-            _kill_group(life)
+            life.kill_group()
         for member in life.members.values():
             kernel.send_signal(member.pidfd, signal.SIGKILL)
 
@@ -421,13 +421,6 @@ def _children_of(life: Life, pid: int) -> list[int]:
         return procfs.children_of(pid)
     life.blind = True
     return []
-
-
-def _kill_group(life: Life) -> None:
-    """SIGKILL to the leader's group in one stroke; the leader is unreaped, so it is its own."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(life.pid, signal.SIGKILL)
-    kernel.send_signal(life.pidfd, signal.SIGKILL)
 
 
 def _stray(pid: int) -> Leaked:

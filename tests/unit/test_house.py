@@ -21,7 +21,6 @@ FUNCTION_LINES = 50
 # Where a limit is exceeded on purpose: what, its own limit, and why.
 LONGER_MODULES: dict[str, tuple[int, str]] = {
     "supervisor_tree/control/operations.py": (455, "one table of verbs, read as one"),
-    "supervisor_tree/spawner/scope.py": (460, "one state of one scope, ended in one place"),
 }
 LONGER_FUNCTIONS: dict[str, tuple[int, str]] = {}
 
