@@ -6,7 +6,7 @@ systemctl's habit of 3 for "not running".
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "AgentDown",
@@ -22,6 +22,8 @@ __all__ = [
     "NotAllowed",
     "NotPermitted",
     "OperationFailed",
+    "OrdersFailed",
+    "Rejected",
     "RemoteError",
     "SupervisorTreeError",
     "TimedOut",
@@ -35,9 +37,34 @@ class SupervisorTreeError(Exception):
 
     exit_code = 1
 
+    def facts(self) -> dict[str, Any]:
+        """The error as data, as the control socket and `--json` give it."""
+        return {"type": type(self).__name__, "message": str(self), "exit_code": self.exit_code}
+
 
 class OperationFailed(SupervisorTreeError):
     """The order was understood and has failed."""
+
+
+class OrdersFailed(OperationFailed):
+    """Of one order about several children, some could not be carried out.
+
+    `failures` has the reason for each path that failed, `results` the word for each other.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        failures: dict[str, str] | None = None,
+        results: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.failures = failures or {}
+        self.results = results or {}
+
+    def facts(self) -> dict[str, Any]:
+        """With `failures` and `results`."""
+        return super().facts() | {"failures": self.failures, "results": self.results}
 
 
 class UsageError(SupervisorTreeError):
@@ -96,6 +123,10 @@ class NotAllowed(NotPermitted):
     """The policy does not let this agent say that to that one."""
 
 
+class Rejected(NotAllowed):
+    """An interceptor does not let this message through."""
+
+
 class CallTimeout(TimedOut):
     """The agent that was asked has not answered in time."""
 
@@ -108,6 +139,11 @@ class RemoteError(OperationFailed):
         self.type = type
         self.message = message
         self.text = text
+
+    def facts(self) -> dict[str, Any]:
+        """With `remote`: {type, message, traceback} of what the handler has raised."""
+        remote = {"type": self.type, "message": self.message, "traceback": self.text}
+        return super().facts() | {"remote": remote}
 
 
 class AlreadyRunning(SupervisorTreeError):
@@ -141,3 +177,7 @@ class ConfigError(SupervisorTreeError):
     def __init__(self, problems: list[ConfigProblem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+    def facts(self) -> dict[str, Any]:
+        """With `problems`, each {file, line, column, key, message}."""
+        return super().facts() | {"problems": [problem._asdict() for problem in self.problems]}

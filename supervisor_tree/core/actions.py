@@ -17,7 +17,9 @@ from supervisor_tree.core.stimuli import TimerKey
 __all__ = [
     "Action",
     "CancelTimer",
+    "HoldChanged",
     "Publish",
+    "ReloadChild",
     "Reply",
     "Report",
     "ReportContext",
@@ -35,6 +37,7 @@ class StopSignal(StrEnum):
 
     STOP = "stop"  # its stop_signal, to the leader; what it leaves behind is ended by the launcher
     KILL = "kill"  # SIGKILL to the whole scope
+    ABORT = "abort"  # SIGABRT to the leader, which can say where it stands before it ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class StartChild:
     generation: int
     spec: ChildSpec
     args: Any = None  # what start_child gave, under simple_one_for_one
+    code: int = 0  # number of the code to run, as `stimuli.ApplyRequested` counts them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,15 @@ class SignalChild:
     path: str
     generation: int
     signal: StopSignal
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadChild:
+    """Have a running life read its files again, by the signal that its specification names."""
+
+    path: str
+    generation: int
+    signal: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,19 @@ class Publish:
     """Tell whoever listens."""
 
     event: LifecycleEvent
+
+
+@dataclass(frozen=True, slots=True)
+class HoldChanged:
+    """Remember what an operator wants of the child at `path`, for the next life of the host.
+
+    `down`: True, it is to stay down; False, it is wanted up though its specification says
+    `enabled: false`; None, its specification is in force again.  `request` is the order's number.
+    """
+
+    path: str
+    down: bool | None
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +175,14 @@ class TreeEnded:
 
 
 Action: TypeAlias = (
-    StartChild | SignalChild | SetTimer | CancelTimer | Publish | Reply | Report | TreeEnded
+    StartChild
+    | SignalChild
+    | ReloadChild
+    | SetTimer
+    | CancelTimer
+    | Publish
+    | HoldChanged
+    | Reply
+    | Report
+    | TreeEnded
 )

@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from supervisor_tree.core import life, starts
-from supervisor_tree.core.checks import check_child, check_flags, check_supervisor, template_of
+from supervisor_tree.core import starts
+from supervisor_tree.core.checks import check_child
 from supervisor_tree.core.child import Child, ChildState
 from supervisor_tree.core.exits import Term
-from supervisor_tree.core.specs import ChildSpec, Kind, Restart, SupervisorSpec
+from supervisor_tree.core.groups import release_below, start_all
+from supervisor_tree.core.holds import forget_hold, hold, is_held, release, revive
+from supervisor_tree.core.specs import ChildSpec, Kind, Restart
 from supervisor_tree.core.stimuli import (
     CountChildrenRequested,
     DeleteChildRequested,
@@ -33,6 +35,8 @@ from supervisor_tree.core.stimuli import (
     UpgradeRequested,
     WhichChildrenRequested,
 )
+from supervisor_tree.core.timers import cancel_timer
+from supervisor_tree.core.upgrade import upgrade
 from supervisor_tree.core.work import Lane, Purpose, Work
 
 if TYPE_CHECKING:
@@ -62,7 +66,7 @@ def answer(sup: Supervisor, lane: Lane, message: Any) -> None:
         case CountChildrenRequested():
             sup.tree.reply(message.request, count_children(sup))
         case UpgradeRequested():
-            sup.tree.reply(message.request, _upgrade(sup, message.spec))
+            sup.tree.reply(message.request, upgrade(sup, message.spec))
         case _:
             _about_a_child(sup, lane, message)
 
@@ -118,6 +122,8 @@ def _start_child(sup: Supervisor, lane: Lane, message: StartChildRequested) -> N
         ANSWERS[child.state, StartChildRequested](sup, lane, child, message)
         return
     child = sup.add_child(child_id, spec, message.args)
+    child.code = sup.tree.code
+    forget_hold(sup.tree, child.path, message.request)
     _begin(sup, child, Purpose.ADD, message.request)
 
 
@@ -132,9 +138,9 @@ def _refusal(sup: Supervisor, spec: ChildSpec | None, child_id: str | None) -> T
 def _begin(sup: Supervisor, child: Child, purpose: Purpose, request: int | None) -> None:
     """Start a child in its lane; a new child of a concurrent supervisor has a fresh one."""
     work = Work(purpose, child.lane, request=request, subject=child)
-    if purpose in (Purpose.TERMINATE, Purpose.HOLD, Purpose.RENEW):
+    if purpose in (Purpose.TERMINATE, Purpose.HOLD, Purpose.RENEW, Purpose.TRY):
         work.stops = deque([child])
-    if purpose in (Purpose.ADD, Purpose.REVIVE, Purpose.RENEW):
+    if purpose in (Purpose.ADD, Purpose.REVIVE, Purpose.START, Purpose.RENEW, Purpose.TRY):
         work.starts = deque([child])
     child.lane.work = work
     sup.tree.wake(child.lane)
@@ -165,7 +171,7 @@ def _get_childspec(sup: Supervisor, lane: Lane, child: Child, message: Any) -> N
 
 def _delete(sup: Supervisor, lane: Lane, child: Child, message: DeleteChildRequested) -> None:
     starts.forget_deferred(sup, child)
-    sup.tree.release(child.path)
+    forget_hold(sup.tree, child.path, message.request)
     sup.forget(child)
     sup.tree.reply(message.request, ("ok",))
 
@@ -178,28 +184,36 @@ def _terminate_down(sup: Supervisor, lane: Lane, child: Child, message: Any) -> 
     """No process: undefined it is, and a restart that was due is void (OTP)."""
     starts.forget_deferred(sup, child)
     _take_down(sup, child)
+    if sup.simple:
+        forget_hold(sup.tree, child.path, message.request)  # an instance is gone for good
     if sup.simple or child.spec.restart is Restart.TEMPORARY:
         sup.forget(child)
     sup.tree.reply(message.request, ("ok",))
 
 
 def _take_down(sup: Supervisor, child: Child) -> None:
-    life.cancel_timer(sup, child)
+    cancel_timer(sup, child)
     child.wanted = False
     if child.state is not ChildState.STOPPED:
         sup.tree.move(child, ChildState.STOPPED, "terminated")
 
 
 def _revive(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
-    """restart_child, `start`, `reset-failed`: start at its old place, with counters at 0."""
-    _fresh(sup, child)
+    """restart_child: start at its old place, with counters at 0."""
+    _fresh(sup, child, message.request)
     _begin(sup, child, Purpose.REVIVE, message.request)
 
 
-def _fresh(sup: Supervisor, child: Child) -> None:
+def _start(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
+    """`start`, `reset-failed`: the same, but a start that fails leaves it wanted up."""
+    _fresh(sup, child, message.request)
+    _begin(sup, child, Purpose.START, message.request)
+
+
+def _fresh(sup: Supervisor, child: Child, request: int) -> None:
     starts.forget_deferred(sup, child)
-    life.cancel_timer(sup, child)
-    sup.tree.release(child.path)
+    cancel_timer(sup, child)
+    revive(sup.tree, child, request)
     child.attempt = 0
     child.wanted = True
     if child.window is not None:
@@ -216,21 +230,38 @@ def _already(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
 
 
 def _hold(sup: Supervisor, lane: Lane, child: Child, message: HoldRequested) -> None:
-    sup.tree.hold(child.path)
+    hold(sup.tree, child, message)
     _begin(sup, child, Purpose.HOLD, message.request)
 
 
 def _hold_down(sup: Supervisor, lane: Lane, child: Child, message: HoldRequested) -> None:
-    already = sup.tree.is_held(child)
-    sup.tree.hold(child.path)
+    already = is_held(sup.tree, child)
+    hold(sup.tree, child, message)
     starts.forget_deferred(sup, child)
     _take_down(sup, child)
     sup.tree.reply(message.request, ("ok", "already") if already else ("ok",))
 
 
+def _release_up(sup: Supervisor, lane: Lane, child: Child, message: ReleaseRequested) -> None:
+    release(sup.tree, child, message)
+    below = [] if message.amend else release_below(sup.tree, child.path, message.request)
+    if below:
+        start_all(sup.tree, message.request, below)
+    else:
+        _already(sup, lane, child, message)
+
+
+def _release_down(sup: Supervisor, lane: Lane, child: Child, message: ReleaseRequested) -> None:
+    release(sup.tree, child, message)
+    if not message.amend:
+        release_below(sup.tree, child.path, message.request)
+    _start(sup, lane, child, message)
+
+
 def _renew(sup: Supervisor, lane: Lane, child: Child, message: RestartRequested) -> None:
-    _fresh(sup, child)
-    _begin(sup, child, Purpose.RENEW, message.request)
+    _fresh(sup, child, message.request)
+    purpose = Purpose.TRY if message.trial else Purpose.RENEW
+    _begin(sup, child, purpose, message.request)
 
 
 def _reset_running(sup: Supervisor, lane: Lane, child: Child, message: Any) -> None:
@@ -281,49 +312,6 @@ def count_children(sup: Supervisor) -> dict[str, int]:
     }
 
 
-# --- code change ---------------------------------------------------------------------------
-
-
-def _upgrade(sup: Supervisor, spec: SupervisorSpec | None) -> Term:
-    """New flags and specifications; on an error nothing changes (OTP)."""
-    if spec is None:
-        return ("ok",)
-    error: Term = check_flags(spec)
-    if error is None:
-        checked = check_supervisor(spec)
-        if isinstance(checked, tuple):
-            error = checked[1] if checked[0] == "start_spec" else checked
-    if error is not None:
-        return ("error", error)
-    if _shape(sup, spec) != _shape(sup, sup.spec):
-        return ("error", ("invalid_strategy", spec.strategy.value))
-    sup.tree.remember_spec(sup, spec)
-    sup.spec = spec
-    template = template_of(spec) if sup.simple else None
-    if template is not None:
-        for child in sup.children.values():
-            child.spec = template
-        return ("ok",)
-    # OTP: the new list, then those that are only in the old one.
-    old = sup.children
-    sup.children = {}
-    for new in spec.children:
-        if new.id in old:
-            child = old.pop(new.id)
-            child.spec = new
-            sup.children[new.id] = child
-        else:
-            sup.add_child(new.id, new).wanted = False
-    sup.children.update(old)
-    return ("ok",)
-
-
-def _shape(sup: Supervisor, spec: SupervisorSpec) -> tuple[bool, bool]:
-    """What cannot change while children run: instances of a template, and lanes."""
-    probe = type(sup)(sup.tree, sup.path, sup.generation, spec, None)
-    return probe.simple, probe.concurrent
-
-
 def _table() -> dict[tuple[ChildState, type], _Handler]:
     down = (ChildState.STOPPED, ChildState.PARKED)
     up, due = (ChildState.RUNNING,), (ChildState.BACKOFF,)
@@ -343,11 +331,11 @@ def _table() -> dict[tuple[ChildState, type], _Handler]:
         (resting, GetChildspecRequested, _get_childspec),
         (up, HoldRequested, _hold),
         ((*down, *due), HoldRequested, _hold_down),
-        (up, ReleaseRequested, _already),
-        ((*down, *due), ReleaseRequested, _revive),
+        (up, ReleaseRequested, _release_up),
+        ((*down, *due), ReleaseRequested, _release_down),
         (resting, RestartRequested, _renew),
         (resting, ResetFailedRequested, _reset_running),
-        (parked, ResetFailedRequested, _revive),
+        (parked, ResetFailedRequested, _start),
     ]
     return {(state, kind): handler for states, kind, handler in lines for state in states}
 

@@ -14,9 +14,12 @@ from supervisor_tree.core.stimuli import TimerKey
 
 if TYPE_CHECKING:
     from supervisor_tree.core.supervisor import Supervisor
+    from supervisor_tree.core.watchdog import Watch
     from supervisor_tree.core.work import Lane, Work
 
-__all__ = ["ALIVE", "Child", "ChildRow", "ChildState", "StoryLine"]
+__all__ = ["ALIVE", "SAFE_MODE", "Child", "ChildRow", "ChildState", "StoryLine"]
+
+SAFE_MODE = "safe mode"  # the cause of being parked since the boot
 
 _STORY_LENGTH = 100
 
@@ -53,6 +56,7 @@ class Child:
     args: Any = None
     state: ChildState = ChildState.STOPPED
     generation: int = 0
+    code: int = 0  # number of the code that its lives run, as `apply` counts them
     born: int = 0  # generation of the last life that became ready
     pid: int | None = None
     inner: Supervisor | None = None  # the nested supervisor, while it is there
@@ -60,11 +64,13 @@ class Child:
     exit: ExitReason | None = None  # has come in, but its turn in the mailbox has not
     starter: Work | None = None  # the work that waits for its start
     stopper: Work | None = None  # the work that waits for its end
+    oversize: bool = False  # is being killed for the memory it holds
     failure: Term = None  # why its start is being broken off
     breakers: list[Any] = field(default_factory=list)  # orders that have broken off its start
     askers: list[int] = field(default_factory=list)  # requests that wait for its next start
     timer: TimerKey | None = None
     deadline: float = 0.0  # of `timer`
+    watch: Watch | None = None  # of its signs of life, while something asks for them
     wanted: bool = True
     waiting_for: str | None = None
     restarts: int = 0
@@ -104,7 +110,10 @@ class ChildRow:
     """What a reader sees of one child, at once, whatever its supervisor is busy with.
 
     `since` and the other times are the core's own (the `now` of `Tree.handle`), in seconds.
-    `waiting_for` names what keeps a stopped child from starting.
+    `waiting_for` names what keeps a stopped child from starting; `limit_at` is when a start or
+    stop in progress is broken off, None if it may take for ever or there is none.
+    `kept_down_by` is what forbids it to start: an "order", its "specification", or neither.
+    `because` says of one that is stopped why it is (`explanation.Because`).
     """
 
     path: str
@@ -118,8 +127,11 @@ class ChildRow:
     since: float
     started_at: float | None
     wanted: str
+    kept_down_by: str | None
     last_exit: ExitReason | None
     strategy: Strategy | None
     error: Term
     next_start_at: float | None
     waiting_for: str | None
+    limit_at: float | None = None
+    because: str | None = None

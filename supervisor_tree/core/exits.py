@@ -32,7 +32,10 @@ class ExitReason:
 
     `term` is what OTP would call the reason ("normal", "killed",
     ("shutdown", X), ...); `code` and `signal` are the kernel's words, where a process
-    ended; `oom` and `watchdog` name a cause that the status alone does not show.
+    ended; `oom` and `watchdog` name a cause that the status alone does not show: it was killed
+    because memory ran out, its own (`limits.memory_max`) or the machine's; the budget that was
+    used up, or "trigger" (see `watchdog`).  `start_timeout`: it was killed because it had not
+    become ready within so many seconds.
     """
 
     kind: ExitKind
@@ -41,6 +44,7 @@ class ExitReason:
     signal: int | None = None
     oom: bool = False
     watchdog: str | None = None
+    start_timeout: float | None = None
 
     @property
     def clean(self) -> bool:
@@ -54,20 +58,21 @@ KILLED = ExitReason(kind=ExitKind.ABNORMAL, term="killed", signal=9)
 
 
 def reason_of_status(
-    *, code: int | None, signal: int | None, stop_signal: int, asked: bool
+    *, code: int | None, signal: int | None, stop_signal: int, asked: bool, oom: bool = False
 ) -> ExitReason:
     """Translate a wait status.
 
     `asked`: the supervisor had sent the stop signal to this life before it ended.
     Status 0 is `normal`, or `shutdown` when the process was asked to stop; death by the
     stop signal is `shutdown` whoever sent it, as `exit(Pid, shutdown)` is in OTP;
-    SIGKILL is `killed`; all else is abnormal.
+    SIGKILL is `killed`, with `oom` if it was the kernel's for want of memory; all else is
+    abnormal.
     """
     if signal is not None:
         if signal == stop_signal:
             return ExitReason(kind=ExitKind.SHUTDOWN, term="shutdown", signal=signal)
         term: Term = "killed" if signal == 9 else ("signal", signal)
-        return ExitReason(kind=ExitKind.ABNORMAL, term=term, signal=signal)
+        return ExitReason(kind=ExitKind.ABNORMAL, term=term, signal=signal, oom=oom)
     if code == 0:
         kind = ExitKind.SHUTDOWN if asked else ExitKind.NORMAL
         return ExitReason(kind=kind, term=kind.value, code=0)

@@ -38,6 +38,17 @@ class RestartWindow:
         times.append(second)
         return len(times) <= intensity
 
+    def remembered(self, now: float, period: float) -> tuple[int, ...]:
+        """The restarts that a restart at `now` would be counted with, oldest first."""
+        oldest = floor(now) - period
+        return tuple(second for second in self._times if second >= oldest)
+
+    def copy(self) -> RestartWindow:
+        """Another one that remembers the same."""
+        other = RestartWindow()
+        other._times.extend(self._times)
+        return other
+
     def clear(self) -> None:
         """Forget all (an operator's `reset-failed`)."""
         self._times.clear()

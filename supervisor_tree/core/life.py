@@ -17,16 +17,20 @@ when its turn comes, as in OTP.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from supervisor_tree.core import outcomes
-from supervisor_tree.core.actions import CancelTimer, SetTimer, SignalChild, StartChild, StopSignal
+from supervisor_tree.core import outcomes, watchdog
+from supervisor_tree.core.actions import SignalChild, StartChild, StopSignal
 from supervisor_tree.core.child import Child, ChildState
-from supervisor_tree.core.exits import SHUTDOWN, ExitKind, ExitReason, Term
+from supervisor_tree.core.exits import KILLED, SHUTDOWN, ExitKind, ExitReason, Term
 from supervisor_tree.core.lifecycle import EventName
 from supervisor_tree.core.stimuli import (
+    LIFE_NOTICES,
+    ChildBeat,
+    ChildBusy,
     ChildExited,
     ChildReady,
     ChildSpawned,
@@ -36,6 +40,7 @@ from supervisor_tree.core.stimuli import (
     GetChildspecRequested,
     HoldRequested,
     KillRequested,
+    MemoryExceeded,
     ReleaseRequested,
     ResetFailedRequested,
     RestartChildRequested,
@@ -45,8 +50,10 @@ from supervisor_tree.core.stimuli import (
     Stimulus,
     TerminateChildRequested,
     TimerFired,
-    TimerKey,
+    WatchdogChanged,
+    WatchdogTriggered,
 )
+from supervisor_tree.core.timers import cancel_timer, is_due, set_timer
 from supervisor_tree.core.work import BackoffElapsed, ExitNotice, Purpose, Work
 
 if TYPE_CHECKING:
@@ -56,9 +63,7 @@ __all__ = [
     "CHILD_STIMULI",
     "TRANSITIONS",
     "begin_start",
-    "cancel_timer",
     "kill",
-    "set_timer",
     "stop",
 ]
 
@@ -82,7 +87,9 @@ def begin_start(sup: Supervisor, child: Child, work: Work, now: float) -> None:
     # about the old one must not be taken for this one's.
     child.generation = tree.next_generation(child.path)
     child.failure = child.error = child.waiting_for = child.cause = None
+    child.watch = watchdog.watch_of(spec)
     child.started_at = None
+    child.oversize = False
     child.wanted = True
     if work.purpose is Purpose.RESTART:
         child.restarts += 1
@@ -96,7 +103,7 @@ def begin_start(sup: Supervisor, child: Child, work: Work, now: float) -> None:
         child.unopened = spec.supervisor
     elif spec.start_timeout is not None:
         set_timer(sup, child, _START, now + spec.start_timeout)
-    tree.emit(StartChild(child.path, child.generation, spec, child.args))
+    tree.emit(StartChild(child.path, child.generation, spec, child.args, child.code))
 
 
 def stop(sup: Supervisor, child: Child, now: float, reason: ExitReason = SHUTDOWN) -> None:
@@ -118,25 +125,11 @@ def stop(sup: Supervisor, child: Child, now: float, reason: ExitReason = SHUTDOW
         set_timer(sup, child, _SHUTDOWN, now + float(shutdown))
 
 
-def kill(sup: Supervisor, child: Child) -> None:
+def kill(sup: Supervisor, child: Child, cause: str = "killed by its supervisor") -> None:
     """End a life at once; waits for its end without limit."""
     cancel_timer(sup, child)
-    sup.tree.move(child, KILLING, "killed by its supervisor")
+    sup.tree.move(child, KILLING, cause)
     _signal_kill(sup, child)
-
-
-def set_timer(sup: Supervisor, child: Child, name: str, at: float) -> None:
-    """A child has one timer at most; the state says which."""
-    child.timer = TimerKey(child.path, name, child.generation)
-    child.deadline = at
-    sup.tree.emit(SetTimer(child.timer, at))
-
-
-def cancel_timer(sup: Supervisor, child: Child) -> None:
-    """Forget the child's timer, if it has one."""
-    if child.timer is not None:
-        sup.tree.emit(CancelTimer(child.timer))
-        child.timer = None
 
 
 def _signal_kill(sup: Supervisor, child: Child) -> None:
@@ -186,6 +179,7 @@ def _starting_ready(sup: Supervisor, child: Child, stimulus: ChildReady, now: fl
     child.born = child.generation
     child.started_at = now
     sup.tree.move(child, RUNNING, "ready")
+    watchdog.begin(sup, child, now)
     detail = {} if stimulus.info is None else {"info": stimulus.info}
     sup.tree.publish(EventName.CHILD_READY, child, detail)
     outcomes.succeeded(sup, _take_starter(sup, child), child, stimulus.info)
@@ -205,23 +199,22 @@ def _starting_ignored(
 
 
 def _starting_exited(sup: Supervisor, child: Child, stimulus: ChildExited, now: float) -> None:
-    _note_exit(sup, child, stimulus.reason)
-    _start_over(sup, child, stimulus.reason.term)
+    reason = _note_exit(sup, child, stimulus.reason)
+    _start_over(sup, child, reason.term)
 
 
 def _running_exited(sup: Supervisor, child: Child, stimulus: ChildExited, now: float) -> None:
     if child.exit is not None:
         return
-    _note_exit(sup, child, stimulus.reason)
-    child.exit = stimulus.reason
+    cancel_timer(sup, child)
+    child.exit = _note_exit(sup, child, stimulus.reason)
     child.inner = None
     sup.post(child.lane, ExitNotice(child, child.generation))
     sup.tree.touch(child.path)
 
 
 def _stopping_exited(sup: Supervisor, child: Child, stimulus: ChildExited, now: float) -> None:
-    _note_exit(sup, child, stimulus.reason)
-    _stop_over(sup, child, stimulus.reason)
+    _stop_over(sup, child, _note_exit(sup, child, stimulus.reason))
 
 
 def _stopping_unborn(sup: Supervisor, child: Child, stimulus: Any, now: float) -> None:
@@ -230,13 +223,13 @@ def _stopping_unborn(sup: Supervisor, child: Child, stimulus: Any, now: float) -
 
 
 def _starting_timer(sup: Supervisor, child: Child, stimulus: TimerFired, now: float) -> None:
-    if _is_due(sup, child, stimulus, now):
+    if is_due(sup, child, stimulus, now):
         child.failure = "timeout"
-        kill(sup, child)
+        kill(sup, child, "not ready in time")
 
 
 def _stopping_timer(sup: Supervisor, child: Child, stimulus: TimerFired, now: float) -> None:
-    if _is_due(sup, child, stimulus, now):
+    if is_due(sup, child, stimulus, now):
         kill(sup, child)
 
 
@@ -250,6 +243,19 @@ def _extend(sup: Supervisor, child: Child, stimulus: StartTimeoutExtended, now: 
     """More time, never less (systemd's EXTEND_TIMEOUT_USEC)."""
     if child.timer is not None and now + stimulus.seconds > child.deadline:
         set_timer(sup, child, child.timer.name, now + stimulus.seconds)
+
+
+def _oversize(sup: Supervisor, child: Child, stimulus: MemoryExceeded, now: float) -> None:
+    """It ends as if the kernel had killed it.  The state stays: for the rules this is an exit."""
+    if child.pid is not None and child.exit is None:
+        child.oversize = True
+        _signal_kill(sup, child)
+
+
+def _stopping_oversize(sup: Supervisor, child: Child, stimulus: MemoryExceeded, now: float) -> None:
+    if child.pid is not None:
+        child.oversize = True
+        kill(sup, child)
 
 
 # --- orders about one child ------------------------------------------------------------
@@ -280,6 +286,8 @@ def _break_off_too(sup: Supervisor, child: Child, stimulus: Any, now: float) -> 
 def _kill_alive(sup: Supervisor, child: Child, stimulus: KillRequested, now: float) -> None:
     """The state stays: for the rules this is an exit like any other."""
     child.killers.append(stimulus.request)
+    if child.state is RUNNING:
+        cancel_timer(sup, child)  # nothing is expected of it any more
     if child.exit is None:
         _signal_kill(sup, child)
     else:
@@ -299,16 +307,6 @@ def _kill_dead(sup: Supervisor, child: Child, stimulus: KillRequested, now: floa
 # --- shared endings --------------------------------------------------------------------
 
 
-def _is_due(sup: Supervisor, child: Child, stimulus: TimerFired, now: float) -> bool:
-    if stimulus.key != child.timer:
-        return False
-    if now < child.deadline:
-        sup.tree.emit(SetTimer(stimulus.key, child.deadline))
-        return False
-    child.timer = None
-    return True
-
-
 def _take_starter(sup: Supervisor, child: Child) -> Work:
     """The work that waits for this start now has its answer."""
     work = child.starter
@@ -325,12 +323,21 @@ def _life_over(sup: Supervisor, child: Child) -> None:
     _answer_killers(sup, child)
 
 
-def _note_exit(sup: Supervisor, child: Child, reason: ExitReason) -> None:
-    """An end is made public when it happens, not when it is acted upon."""
+def _note_exit(sup: Supervisor, child: Child, reason: ExitReason) -> ExitReason:
+    """An end is made public when it happens, not when it is acted upon.
+
+    Returns the whole reason: the status of one that was killed does not say what for.
+    """
+    reason = watchdog.reason_of(child, reason)
+    if child.oversize and reason.term == KILLED.term:
+        reason = replace(reason, oom=True)
+    if child.failure is not None:
+        reason = replace(reason, start_timeout=child.spec.start_timeout)
     child.last_exit = reason
     child.ready = False
     sup.tree.publish_exit(child, reason)
     _answer_killers(sup, child)
+    return reason
 
 
 def _answer_killers(sup: Supervisor, child: Child) -> None:
@@ -374,9 +381,16 @@ def _table() -> dict[tuple[ChildState, type], _Handler]:
         ((RUNNING,), (ChildExited,), _running_exited),
         (ending, (ChildExited,), _stopping_exited),
         ((STARTING,), (TimerFired,), _starting_timer),
+        ((RUNNING,), (TimerFired,), watchdog.fired),
         ((STOPPING,), (TimerFired,), _stopping_timer),
         ((BACKOFF,), (TimerFired,), _backoff_timer),
         ((STARTING, STOPPING), (StartTimeoutExtended,), _extend),
+        ((RUNNING,), (ChildBeat,), watchdog.beat),
+        ((STARTING, RUNNING), (ChildBusy,), watchdog.busy),
+        ((STARTING, RUNNING), (WatchdogChanged,), watchdog.changed),
+        ((RUNNING,), (WatchdogTriggered,), watchdog.triggered),
+        ((STARTING, RUNNING), (MemoryExceeded,), _oversize),
+        ((STOPPING,), (MemoryExceeded,), _stopping_oversize),
         ((STARTING,), ABORTING, _break_off),
         (ending, ABORTING, _break_off_too),
         ((STARTING, RUNNING), (KillRequested,), _kill_alive),
@@ -387,15 +401,7 @@ def _table() -> dict[tuple[ChildState, type], _Handler]:
 
 
 # What the world says about a life, and what is asked of it.
-NOTICES: tuple[type, ...] = (
-    ChildSpawned,
-    ChildReady,
-    ChildStartFailed,
-    ChildStartIgnored,
-    ChildExited,
-    StartTimeoutExtended,
-    TimerFired,
-)
+NOTICES: tuple[type, ...] = (*LIFE_NOTICES, TimerFired)
 ORDERS: tuple[type, ...] = (
     StartChildRequested,
     TerminateChildRequested,

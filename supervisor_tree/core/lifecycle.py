@@ -38,6 +38,7 @@ class EventName(StrEnum):
     DRAIN_STARTED = "drain_started"
     DRAIN_FINISHED = "drain_finished"
     DEAD_LETTER = "dead_letter"
+    MESSAGE_REFUSED = "message_refused"
 
 
 # Not frozen, as six are made of each restart: that doubles what one costs.
@@ -47,7 +48,8 @@ class LifecycleEvent:
 
     `detail` holds what this kind of event adds, as plain data: `reason` and
     `asked` (child_exited), `delay_s` and `attempt` (child_backoff), `restarts`,
-    `intensity`, `period` (intensity_reached, supervisor_restarting), `error` (a failed start).
+    `intensity`, `period` (intensity_reached, supervisor_restarting), `error` (a failed start),
+    `budget`, `label`, `silent_s` (child_unresponsive).
     """
 
     event: EventName

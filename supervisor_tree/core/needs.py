@@ -7,7 +7,7 @@ the child is about to start, and again whenever the needed child changes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from supervisor_tree.core.child import ALIVE, Child, ChildState
 from supervisor_tree.core.specs import Condition, Need, Strategy, SupervisorSpec
@@ -53,16 +53,33 @@ def find_cycle(spec: SupervisorSpec, path: str = "/") -> list[str] | None:
 
     A need is one edge.  The order of a start makes others: a child waits for the one before it
     (unless the supervisor is concurrent), for what its supervisor waits for, and a supervisor
-    is ready when its children are.  A concurrent one does not wait for those that have needs,
-    and simple_one_for_one has no children when it starts.
+    is ready when its children are.  A concurrent one does not wait for those that still have to
+    wait for what they need; a supervisor below it whose needs may be met at once counts as one
+    that it waits for.  simple_one_for_one has no children when it starts.
     """
     edges: dict[str, list[str]] = {}
-    _draw(spec, path, [], edges)
+    eager: list[_Eager] = []
+    _draw(spec, path, [], edges, eager)
+    may_wait = [each for each in eager if _may_be_met_at_once(each, edges)]
+    for above, child, _ in may_wait:
+        edges[above].append(child)
     return _search(edges)
 
 
+class _Eager(NamedTuple):
+    """A nested supervisor with needs, `child`, below a concurrent one that may wait for it."""
+
+    above: str
+    child: str
+    targets: list[str]
+
+
 def _draw(
-    spec: SupervisorSpec, path: str, above: list[str], edges: dict[str, list[str]]
+    spec: SupervisorSpec,
+    path: str,
+    above: list[str],
+    edges: dict[str, list[str]],
+    eager: list[_Eager],
 ) -> list[str]:
     """Add the edges of all children; return the paths that the supervisor itself waits for."""
     paths: list[str] = []
@@ -74,11 +91,37 @@ def _draw(
         waits = [*above, *targets, *(() if spec.concurrent else paths[-1:])]
         inner: list[str] = []
         if child.supervisor is not None:
-            inner = _draw(child.supervisor, child_path, waits, edges)
+            inner = _draw(child.supervisor, child_path, waits, edges, eager)
         edges[child_path] = [*waits, *inner]
         if not (spec.concurrent and child.needs):
             paths.append(child_path)
+        elif child.supervisor is not None and path != "/":
+            eager.append(_Eager(path, child_path, targets))
     return paths
+
+
+def _may_be_met_at_once(eager: _Eager, edges: Mapping[str, list[str]]) -> bool:
+    """Whether all that `eager.child` needs may be there when the supervisor above it starts.
+
+    What waits for that supervisor itself cannot be, nor what has yet to be started below it.
+    """
+    above = eager.above
+    return not any(
+        _reaches(target, above, edges) or target.startswith(f"{above}/") for target in eager.targets
+    )
+
+
+def _reaches(start: str, goal: str, edges: Mapping[str, list[str]]) -> bool:
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        node = todo.pop()
+        if node == goal:
+            return True
+        if node not in seen:
+            seen.add(node)
+            todo.extend(edges.get(node, ()))
+    return False
 
 
 def _search(edges: Mapping[str, list[str]]) -> list[str] | None:

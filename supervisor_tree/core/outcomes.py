@@ -1,7 +1,8 @@
 """What follows from the outcome of a start.
 
 Which work had asked for the start decides: the same failure rolls back a boot, is tried
-again after a crash, and is only answered after start_child (`work.Purpose`).
+again after a crash, is only answered after start_child, and is both answered and tried again
+after an operator's order (`work.Purpose`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from supervisor_tree.core.actions import ReportContext, Why
 from supervisor_tree.core.child import Child, ChildState
 from supervisor_tree.core.exits import ExitKind, ExitReason, Term
+from supervisor_tree.core.holds import hold
 from supervisor_tree.core.specs import Restart
 from supervisor_tree.core.stimuli import HoldRequested, RestartRequested
 from supervisor_tree.core.work import Purpose, Retry, Work
@@ -36,7 +38,7 @@ def ignored(sup: Supervisor, work: Work, child: Child) -> None:
     sup.settled(work)
     child.wanted = False
     # OTP keeps what an order has started, also a temporary child that an upgrade had added.
-    kept = work.purpose is Purpose.REVIVE and not sup.simple
+    kept = work.purpose in (Purpose.REVIVE, Purpose.START) and not sup.simple
     sup.down(child, "start ignored", forget=False if kept else None)
     if work.request is not None:
         sup.tree.reply(work.request, ("ok", None))
@@ -60,7 +62,7 @@ def broken_off(sup: Supervisor, work: Work, child: Child) -> None:
         work.request = None
     held = isinstance(orders[-1], HoldRequested)
     if held:
-        sup.tree.hold(child.path)
+        hold(sup.tree, child, orders[-1])
     forgotten = work.purpose is Purpose.ADD and not held
     sup.down(child, "start broken off", forget=forgotten)
     for order in orders:
@@ -87,11 +89,14 @@ def failed(sup: Supervisor, work: Work, child: Child, reason: Term) -> None:
     if work.purpose is Purpose.ADD:
         sup.down(child, "start failed", forget=True)
         return
-    if work.purpose is Purpose.REVIVE:
+    temporary = child.spec.restart is Restart.TEMPORARY
+    if work.purpose in (Purpose.REVIVE, Purpose.TRY) or (
+        work.purpose is Purpose.START and temporary
+    ):
         child.wanted = False
         sup.down(child, "start failed", forget=False)
         return
-    if work.purpose is Purpose.RENEW and child.spec.restart is Restart.TEMPORARY:
+    if work.purpose is Purpose.RENEW and temporary:
         sup.down(child, "start failed")
         return
     sup.report(ReportContext.START_ERROR, child, reason)

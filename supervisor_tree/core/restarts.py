@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from supervisor_tree.core import life, strategy
+from supervisor_tree.core import strategy
 from supervisor_tree.core.actions import ReportContext, Why
 from supervisor_tree.core.backoff import delay_s, next_attempt
 from supervisor_tree.core.child import ALIVE, Child, ChildState
@@ -13,6 +13,7 @@ from supervisor_tree.core.exits import SHUTDOWN
 from supervisor_tree.core.intensity import RestartWindow
 from supervisor_tree.core.lifecycle import EventName
 from supervisor_tree.core.specs import AutoShutdown, OnLimit, Restart, Strategy
+from supervisor_tree.core.timers import cancel_timer, set_timer
 from supervisor_tree.core.work import BackoffElapsed, ExitNotice, Lane, Purpose, Work
 
 if TYPE_CHECKING:
@@ -102,12 +103,12 @@ def _back_off(sup: Supervisor, lane: Lane, child: Child, wait_s: float) -> None:
         waiting = [c for c in sup.children.values() if c.timer and c.state is ChildState.BACKOFF]
         deadline = max([deadline, *(c.deadline for c in waiting)])
         for other in waiting:
-            life.set_timer(sup, other, "backoff", deadline)
+            set_timer(sup, other, "backoff", deadline)
         siblings = [c for c in reversed(members) if c is not child and c not in waiting]
         for sibling in siblings:
             sibling.waiting_for = f"restart of {child.id}"
         lane.work = Work(Purpose.CLEAR, lane, stops=deque(siblings))
-    life.set_timer(sup, child, "backoff", deadline)
+    set_timer(sup, child, "backoff", deadline)
 
 
 def backoff_elapsed(sup: Supervisor, lane: Lane, message: BackoffElapsed) -> None:
@@ -130,7 +131,7 @@ def _carry_out(sup: Supervisor, lane: Lane, child: Child) -> None:
         if child.state is ChildState.BACKOFF:
             # OTP: a retry leaves the whole group undefined, also the child that it is due to;
             # if one before it fails to start, that one is restarting and this one is not.
-            life.cancel_timer(sup, child)
+            cancel_timer(sup, child)
             sup.tree.move(child, ChildState.STOPPED, "restarted with its group")
         work.stops.extend(m for m in reversed(members) if m is not child)
         work.starts.extend(m for m in members if m.spec.restart is not Restart.TEMPORARY)

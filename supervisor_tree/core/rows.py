@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor_tree.core.child import Child, ChildRow, ChildState
 from supervisor_tree.core.exits import ExitReason
+from supervisor_tree.core.explanation import ground_of
+from supervisor_tree.core.holds import kept_down_by
 from supervisor_tree.core.specs import Kind
 
 if TYPE_CHECKING:
     from supervisor_tree.core.supervisor import Supervisor
 
 __all__ = ["plain_reason", "row_of_child", "row_of_top"]
+
+_LIMITED = frozenset({ChildState.STARTING, ChildState.STOPPING})
 
 
 def plain_reason(reason: ExitReason) -> dict[str, Any]:
@@ -22,6 +26,7 @@ def plain_reason(reason: ExitReason) -> dict[str, Any]:
         "signal": reason.signal,
         "oom": reason.oom,
         "watchdog": reason.watchdog,
+        "start_timeout": reason.start_timeout,
         "term": reason.term,
     }
 
@@ -46,11 +51,14 @@ def row_of_child(child: Child) -> ChildRow:
         since=child.since,
         started_at=child.started_at,
         wanted="up" if child.wanted else "down",
+        kept_down_by=kept_down_by(child.owner.tree, child),
         last_exit=child.last_exit,
         strategy=None if nested is None else nested.strategy,
         error=child.error,
         next_start_at=child.deadline if state is ChildState.BACKOFF and child.timer else None,
         waiting_for=child.waiting_for if state is ChildState.STOPPED else None,
+        limit_at=child.deadline if state in _LIMITED and child.timer else None,
+        because=ground_of(child)[0].value if state is ChildState.STOPPED else None,
     )
 
 
@@ -83,6 +91,7 @@ def row_of_top(sup: Supervisor) -> ChildRow:
         since=sup.since,
         started_at=sup.started_at,
         wanted="up" if up else "down",
+        kept_down_by=None,
         last_exit=None,
         strategy=sup.spec.strategy,
         error=None,

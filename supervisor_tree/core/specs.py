@@ -8,30 +8,37 @@ everything else is off unless asked for.  Times are seconds, sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
+from supervisor_tree.core.listening import ListenSocket
+from supervisor_tree.core.patterns import path_matches_any, topic_matches, topic_pattern_within
+
 __all__ = [
+    "Acl",
     "AutoShutdown",
     "Backoff",
+    "Build",
     "ChildSpec",
     "Condition",
     "Kind",
     "Limits",
     "Logs",
+    "Mailbox",
     "Need",
+    "OnFull",
     "OnLimit",
     "Readiness",
+    "Ready",
+    "Reload",
     "Restart",
     "Shutdown",
     "StartMode",
     "Strategy",
     "SupervisorSpec",
-    "spec_from_data",
-    "supervisor_from_data",
-    "to_data",
+    "Watchdog",
 ]
 
 # How long a child may take to stop: seconds, or one of OTP's two words.
@@ -92,6 +99,13 @@ class Readiness(StrEnum):
     NONE = "none"  # its process exists; the default of programs
 
 
+class OnFull(StrEnum):
+    """What a full mailbox does with one more message."""
+
+    REJECT = "reject"  # casts wait with their senders, calls are answered MailboxFull
+    DROP_OLDEST = "drop_oldest"  # the message that has waited longest is dropped and counted
+
+
 class Kind(StrEnum):
     """What a child is, as `status` shows it."""
 
@@ -128,11 +142,42 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What shows that a child is ready, besides its own word.  All that is named must hold.
+
+    tcp
+        a port of this machine, or HOST:PORT with an address or `localhost`, takes connections.
+    log
+        a line of its output matches this regular expression, anywhere in it.
+    delay
+        its process exists for so long.
+    """
+
+    tcp: int | str | None = None
+    log: str | None = None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchdog:
+    """How long a child that is ready may give no sign of life; None: for ever.
+
+    `idle` between two beats, `busy` within one piece of work that it has announced.
+    """
+
+    idle: float | None = None
+    busy: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Limits of one child's processes.  None leaves the host's own limit in force.
 
     `nofile`, `core`, `nproc` are counts or bytes as in setrlimit(2); `address_space`
-    (YAML `as`) and `memory_max` are bytes; `oom_score_adj` is -1000..1000.
+    (YAML `as`) is bytes; `oom_score_adj` is -1000..1000.
+
+    `memory_max` (bytes), `pids_max` (processes and threads) and `cpu_max` (cores, 0.5 is half
+    of one) count for all processes of the child together, by a cgroup of its own.
     """
 
     nofile: int | None = None
@@ -141,17 +186,86 @@ class Limits:
     nproc: int | None = None
     memory_max: int | None = None
     pids_max: int | None = None
+    cpu_max: float | None = None
     nice: int | None = None
     oom_score_adj: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logs:
-    """Rotation of a log file: `rotation` and `total_bytes` in bytes, `retention` in files."""
+    """What is kept of a log: a new file begins at `rotation` bytes, `retention` old ones stay.
+
+    A file whose last line is `max_age` seconds old is deleted (None: never), and a new one
+    begins at half that age; all log files of a host together have at most `total_bytes`.
+    """
 
     rotation: int = 20_000_000
     retention: int = 10
+    max_age: float | None = 30 * 86400.0
     total_bytes: int = 1_000_000_000
+    redact: tuple[str, ...] = ()  # regular expressions of what is kept out of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acl:
+    """What an agent may do: patterns over the paths of receivers, and over topics.
+
+    None: nothing is said, so everything is allowed; an empty tuple allows nothing.
+    """
+
+    may_call: tuple[str, ...] | None = None
+    may_cast: tuple[str, ...] | None = None
+    may_publish: tuple[str, ...] | None = None
+    may_subscribe: tuple[str, ...] | None = None
+
+    def allows_call(self, path: str) -> bool:
+        """True if the agent may call the one at `path`."""
+        return self.may_call is None or path_matches_any(self.may_call, path)
+
+    def allows_cast(self, path: str) -> bool:
+        """True if the agent may cast to the one at `path`."""
+        return self.may_cast is None or path_matches_any(self.may_cast, path)
+
+    def allows_publish(self, topic: str) -> bool:
+        """True if the agent may publish on `topic`."""
+        allowed = self.may_publish
+        return allowed is None or any(topic_matches(pattern, topic) for pattern in allowed)
+
+    def allows_subscribe(self, pattern: str) -> bool:
+        """True if `pattern` asks for no more than the agent may see."""
+        allowed = self.may_subscribe
+        return allowed is None or any(topic_pattern_within(pattern, room) for room in allowed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """How many messages may wait for an agent, and what becomes of one more."""
+
+    limit: int = 10_000
+    on_full: OnFull = OnFull.REJECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """What a child depends on beside its specification, looked at by `plan` and `apply`.
+
+    Where the content of one of `files` has changed, the child is sent `signal`, or is started
+    anew if there is none.  With `executable` it is started anew, too, where the program that its
+    `command` would run now is another one than at its start.
+    """
+
+    files: tuple[str, ...] = ()
+    signal: str | None = None
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A command that makes what a child runs: `cwd` None is the child's; `timeout` in seconds."""
+
+    command: tuple[str, ...]
+    cwd: str | None = None
+    timeout: float | None = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +300,9 @@ class ChildSpec:
     on_limit: OnLimit = OnLimit.ESCALATE
     needs: tuple[Need, ...] = ()
     readiness: Readiness | None = None  # None: notify for agents and robots, none for programs
+    ready: Ready = Ready()  # what else is asked for
     start_timeout: float | None = 60.0  # seconds until ready; None waits for ever, as OTP does
+    watchdog: Watchdog | None = None
     warm: int = 0  # spares kept forked ahead
 
     # how its process is made
@@ -196,12 +312,22 @@ class ChildSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     env_file: str | tuple[str, ...] | None = None  # of several, the later ones win
     cwd: str | None = None
+    pid_file: str | None = None  # holds the number of its process while there is one
     user: str | None = None
     group: str | None = None
     umask: int | None = None
+    no_new_privs: bool = False
     stop_signal: str = "SIGTERM"
     limits: Limits = field(default_factory=Limits)
     logs: Logs | None = None
+    reload: Reload | None = None
+    sockets: tuple[ListenSocket, ...] = ()  # that outlive its lives
+    build: Build | None = None  # run on demand, never by itself
+
+    # how it is on the bus
+    acl: Acl = Acl()
+    mailbox: Mailbox = Mailbox()
+    intercepts: tuple[str, ...] = ()  # patterns of the paths whose messages it is given first
 
     @property
     def env_files(self) -> tuple[str, ...]:
@@ -256,111 +382,3 @@ class SupervisorSpec:
         """Each child is started on its own; a group restart needs an order, so it has one."""
         alone = (Strategy.ONE_FOR_ONE, Strategy.SIMPLE_ONE_FOR_ONE)
         return self.start is StartMode.CONCURRENT and self.strategy in alone
-
-
-# --- as plain data ---------------------------------------------------------------------
-
-
-def to_data(spec: ChildSpec | SupervisorSpec) -> dict[str, Any]:
-    """As what msgpack and JSON can carry: field names as keys, defaults left out.
-
-    Equal specifications give equal data, so that a hash of it names the content.
-    `agent` must already be a name or bytes.
-    """
-    return _plain_fields(spec)
-
-
-def spec_from_data(data: Mapping[str, Any]) -> ChildSpec:
-    """The inverse of `to_data`.
-
-    Raises ValueError for a key that is unknown or missing and for a value of the wrong shape;
-    a wrong word (restart: sometimes) is kept, so that the supervisor can answer OTP's error.
-    """
-    spec: ChildSpec = _read(ChildSpec, data)
-    return spec
-
-
-def supervisor_from_data(data: Mapping[str, Any]) -> SupervisorSpec:
-    """The inverse of `to_data`; raises as `spec_from_data` does."""
-    spec: SupervisorSpec = _read(SupervisorSpec, data)
-    return spec
-
-
-def _plain_fields(value: Any) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    for each in fields(value):
-        item = getattr(value, each.name)
-        default = each.default if each.default_factory is MISSING else each.default_factory()
-        if item != default:
-            data[each.name] = _plain(item)
-    return data
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return _plain_fields(value)
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _read(kind: type[Any], data: Mapping[str, Any]) -> Any:
-    name = "supervisor" if kind is SupervisorSpec else "child"
-    if not isinstance(data, Mapping):
-        raise ValueError(f"cannot read {name} specification: a map is expected, not {data!r}")
-    known = {each.name for each in fields(kind)}
-    for key in data:
-        if key not in known:
-            raise ValueError(f"cannot read {name} specification: unknown key {key!r}")
-    readers = _READERS.get(kind, {})
-    try:
-        return kind(
-            **{
-                key: readers[key](value) if key in readers and value is not None else value
-                for key, value in data.items()
-            }
-        )
-    except TypeError as error:
-        raise ValueError(f"cannot read {name} specification: {error}") from None
-
-
-def _word(kind: type[StrEnum]) -> Callable[[Any], Any]:
-    words = {word.value: word for word in kind}
-    return lambda value: words.get(value, value) if isinstance(value, str) else value
-
-
-def _part(kind: type[Any]) -> Callable[[Any], Any]:
-    return lambda value: _read(kind, value)
-
-
-def _parts(kind: type[Any]) -> Callable[[Any], Any]:
-    return lambda value: tuple(_read(kind, item) for item in value)
-
-
-_READERS: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
-    Need: {"condition": _word(Condition)},
-    SupervisorSpec: {
-        "strategy": _word(Strategy),
-        "auto_shutdown": _word(AutoShutdown),
-        "start": _word(StartMode),
-        "children": _parts(ChildSpec),
-        "child": _part(ChildSpec),
-    },
-    ChildSpec: {
-        "command": tuple,
-        "env_file": lambda value: value if isinstance(value, str) else tuple(value),
-        "supervisor": _part(SupervisorSpec),
-        "restart": _word(Restart),
-        "on_limit": _word(OnLimit),
-        "readiness": _word(Readiness),
-        "backoff": _part(Backoff),
-        "needs": _parts(Need),
-        "capabilities": tuple,
-        "limits": _part(Limits),
-        "logs": _part(Logs),
-    },
-}

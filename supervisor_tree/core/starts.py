@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from supervisor_tree.core import life
 from supervisor_tree.core.child import Child, ChildState
+from supervisor_tree.core.holds import is_held
 from supervisor_tree.core.needs import first_missing
+from supervisor_tree.core.timers import cancel_timer
 from supervisor_tree.core.work import Lane, Purpose, Work
 
 if TYPE_CHECKING:
@@ -22,19 +24,21 @@ def start_next(sup: Supervisor, lane: Lane, work: Work) -> None:
     child = work.starts[0]
     if _is_passed_over(sup, work, child):
         work.starts.popleft()
-        if child.state in _STARTABLE and sup.tree.is_held(child):
+        if child.state in _STARTABLE and is_held(sup.tree, child):
             child.wanted = False
-            life.cancel_timer(sup, child)
+            cancel_timer(sup, child)
             if child.state is ChildState.BACKOFF:
                 sup.tree.move(child, ChildState.STOPPED, "held")
         sup.settled(work)
     elif _waits(sup, lane, child):
-        life.cancel_timer(sup, child)
+        cancel_timer(sup, child)
         if child.state is not ChildState.STOPPED:
             sup.tree.move(child, ChildState.STOPPED, f"waiting for {child.waiting_for}")
         lane.work = None
         lane.deferred.append(work)
         sup.settled(work)
+        if sup.tree.application is not None:
+            sup.tree.application.deferred(work)
     else:
         work.starts.popleft()
         life.begin_start(sup, child, work, sup.tree.now)
@@ -46,7 +50,7 @@ def _is_passed_over(sup: Supervisor, work: Work, child: Child) -> bool:
     return (
         child.state not in _STARTABLE
         or (work.purpose is Purpose.BOOT and child.state is ChildState.BACKOFF)
-        or (by_rule and sup.tree.is_held(child))
+        or (by_rule and is_held(sup.tree, child))
         or sup.children.get(child.id) is not child
     )
 

@@ -7,14 +7,22 @@ is given back (`actions.Reply`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from supervisor_tree.core.diff import Drift
 from supervisor_tree.core.exits import SHUTDOWN, ExitReason, Term
 from supervisor_tree.core.specs import ChildSpec, SupervisorSpec
 
 __all__ = [
+    "LIFE_NOTICES",
+    "PATH_ORDERS",
+    "SUPERVISOR_REQUESTS",
+    "ApplyRequested",
     "BootRequested",
+    "ChildBeat",
+    "ChildBusy",
     "ChildExited",
     "ChildReady",
     "ChildSpawned",
@@ -25,6 +33,7 @@ __all__ = [
     "GetChildspecRequested",
     "HoldRequested",
     "KillRequested",
+    "MemoryExceeded",
     "ReleaseRequested",
     "ResetFailedRequested",
     "RestartChildRequested",
@@ -37,6 +46,8 @@ __all__ = [
     "TimerFired",
     "TimerKey",
     "UpgradeRequested",
+    "WatchdogChanged",
+    "WatchdogTriggered",
     "WhichChildrenRequested",
 ]
 
@@ -107,6 +118,48 @@ class StartTimeoutExtended:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryExceeded:
+    """The processes of this life hold more memory together than its `limits.memory_max`."""
+
+    path: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildBeat:
+    """WATCHDOG=1: the child's loop turns."""
+
+    path: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildBusy:
+    """X_SUPERVISOR_TREE_BUSY: what the child works on from now on; None: it is done with it."""
+
+    path: str
+    generation: int
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogChanged:
+    """WATCHDOG_USEC: the child wants to be held to `idle` seconds from now on; None: to none."""
+
+    path: str
+    generation: int
+    idle: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogTriggered:
+    """WATCHDOG=trigger: the child has found itself to be beyond help."""
+
+    path: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """A timer set by actions.SetTimer has elapsed."""
 
@@ -118,10 +171,16 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class BootRequested:
-    """Start a top-level supervisor ("/" or "/_")."""
+    """Start a top-level supervisor ("/" or "/_").
+
+    `held` is what `HoldChanged` has told in former lives of the host: path -> `down`.
+    `parked`: its children are there, but none is started before an operator says so.
+    """
 
     path: str
     spec: SupervisorSpec
+    held: Mapping[str, bool] = field(default_factory=dict)
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,27 +275,40 @@ class ShutdownRequested:
 class HoldRequested:
     """`stop PATH`: end the child (a supervisor: its sub-tree) and keep it down until released.
 
-    Unlike terminate_child, a group restart does not revive it.
+    Unlike terminate_child, a group restart does not revive it.  With `amend` its specification
+    says so from now on (`disable PATH`), and nothing is held by the order itself.
     """
 
     request: int
     path: str
+    amend: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequested:
-    """`start PATH`: the child is wanted up again; answered when it is ready or has failed."""
+    """`start PATH`: the child is wanted up again; answered when it is ready or has failed.
+
+    One whose start fails stays wanted up, and its rules go on: it is tried again, counted.
+    With `amend` its specification says so from now on (`enable PATH`), and nothing below it is
+    touched.  A path that no child has, but that is held, is answered ("ok", "released"); one of a
+    supervisor that does not run is amended too, and answered ("ok", "absent").
+    """
 
     request: int
     path: str
+    amend: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RestartRequested:
-    """`restart PATH`: stop, then start anew.  Counts no restart.  Siblings are not touched."""
+    """`restart PATH`: stop, then start anew.  Counts no restart.  Siblings are not touched.
+
+    On `trial` a child whose start fails stays down; else its rules go on.
+    """
 
     request: int
     path: str
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +324,30 @@ class KillRequested:
 
 @dataclass(frozen=True, slots=True)
 class ResetFailedRequested:
-    """`reset-failed PATH`: a parked child is started anew, with its counters at 0."""
+    """`reset-failed PATH`: a parked child is started anew, with its counters at 0.
+
+    Its rules go on if that fails.
+    """
 
     request: int
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRequested:
+    """`apply`: the user's tree becomes what `spec` says; who has not changed is not touched.
+
+    `drift` names what has changed beside the specification.  With `rollback` the old specification
+    of a child whose new life fails to become ready is put back.  `code` numbers the code that new
+    lives of changed children run; it is not less than the last one.  Answered with ("ok",
+    outcomes), see `applying.Outcome`, or ("error", reason) when nothing was changed.
+    """
+
+    request: int
+    spec: SupervisorSpec
+    drift: Drift = field(default_factory=dict)
+    rollback: bool = False
+    code: int = 0
 
 
 Stimulus: TypeAlias = (
@@ -265,6 +357,11 @@ Stimulus: TypeAlias = (
     | ChildStartIgnored
     | ChildExited
     | StartTimeoutExtended
+    | ChildBeat
+    | ChildBusy
+    | WatchdogChanged
+    | WatchdogTriggered
+    | MemoryExceeded
     | TimerFired
     | BootRequested
     | StartChildRequested
@@ -281,4 +378,37 @@ Stimulus: TypeAlias = (
     | RestartRequested
     | KillRequested
     | ResetFailedRequested
+    | ApplyRequested
+)
+
+# Who each is for: the life that it names, the mailbox of a supervisor, the child at a path.
+LIFE_NOTICES: tuple[type, ...] = (
+    ChildSpawned,
+    ChildReady,
+    ChildStartFailed,
+    ChildStartIgnored,
+    ChildExited,
+    StartTimeoutExtended,
+    ChildBeat,
+    ChildBusy,
+    WatchdogChanged,
+    WatchdogTriggered,
+    MemoryExceeded,
+)
+SUPERVISOR_REQUESTS: tuple[type, ...] = (
+    StartChildRequested,
+    TerminateChildRequested,
+    RestartChildRequested,
+    DeleteChildRequested,
+    GetChildspecRequested,
+    WhichChildrenRequested,
+    CountChildrenRequested,
+    UpgradeRequested,
+)
+PATH_ORDERS: tuple[type, ...] = (
+    HoldRequested,
+    ReleaseRequested,
+    RestartRequested,
+    KillRequested,
+    ResetFailedRequested,
 )

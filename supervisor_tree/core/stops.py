@@ -11,6 +11,7 @@ from supervisor_tree.core.child import ALIVE, Child, ChildState
 from supervisor_tree.core.exits import ExitReason
 from supervisor_tree.core.needs import needed_path
 from supervisor_tree.core.specs import Restart
+from supervisor_tree.core.timers import cancel_timer
 from supervisor_tree.core.work import Purpose, Work
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _stop_one(sup: Supervisor, work: Work, child: Child) -> None:
         elif state not in (ChildState.STOPPING, ChildState.KILLING):
             life.stop(sup, child, sup.tree.now)
         return
-    life.cancel_timer(sup, child)
+    cancel_timer(sup, child)
     if state is ChildState.BACKOFF and work.purpose in (Purpose.RESTART, Purpose.CLEAR):
         sup.tree.move(child, ChildState.STOPPED, "restarted with its group")
     elif state is ChildState.BACKOFF:
@@ -80,7 +81,7 @@ def _stopped(sup: Supervisor, work: Work, child: Child, reason: ExitReason) -> N
             work.errors.setdefault(reason.term, (child, reason))
         else:
             sup.report(ReportContext.SHUTDOWN_ERROR, child, reason.term)
-    keep = work.purpose in (Purpose.HOLD, Purpose.RENEW)
+    keep = work.purpose in (Purpose.HOLD, Purpose.RENEW, Purpose.TRY)
     if work.purpose in (Purpose.HOLD, Purpose.TERMINATE, Purpose.END, Purpose.KILL):
         child.wanted = False
     sup.down(child, "stopped", forget=None if not keep else False)

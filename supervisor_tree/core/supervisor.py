@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from supervisor_tree.core import restarts, starts, stops
 from supervisor_tree.core.actions import Report, ReportContext, Why
 from supervisor_tree.core.checks import check_supervisor, template_of
-from supervisor_tree.core.child import Child, ChildState
+from supervisor_tree.core.child import SAFE_MODE, Child, ChildState
 from supervisor_tree.core.exits import KILLED, SHUTDOWN, ExitKind, ExitReason, Term
+from supervisor_tree.core.holds import is_held
 from supervisor_tree.core.intensity import RestartWindow
 from supervisor_tree.core.lifecycle import EventName
 from supervisor_tree.core.needs import needed_path
@@ -102,7 +103,7 @@ class Supervisor:
         path = f"{self.path.rstrip('/')}/{child_id}"
         lane = Lane(self) if self.concurrent else self.lane
         child = Child(child_id, path, spec, self, lane, args, since=self.tree.now)
-        child.generation = self.tree.last_generation(path)
+        child.generation, child.code = self.tree.last_life(path)
         self.children[child_id] = child
         self.tree.children[path] = child
         return child
@@ -133,7 +134,7 @@ class Supervisor:
             case BackoffElapsed():
                 restarts.backoff_elapsed(self, lane, message)
             case Boot():
-                self._boot(lane)
+                self._boot(lane, parked=message.parked)
             case ParentStop():
                 self.end(message.reason, Why.STOPPED)
             case _:
@@ -172,7 +173,7 @@ class Supervisor:
 
     # --- boot -------------------------------------------------------------------------
 
-    def _boot(self, lane: Lane) -> None:
+    def _boot(self, lane: Lane, *, parked: bool) -> None:
         error = check_supervisor(self.spec)
         if error is not None:
             self.why = Why.BOOT
@@ -181,6 +182,9 @@ class Supervisor:
         if not self.simple:
             for spec in self.spec.children:
                 self.add_child(spec.id, spec)
+        if parked:
+            self._park_all()
+            return
         if not self.concurrent:
             lane.work = Work(Purpose.BOOT, lane, starts=deque(self.children.values()))
             return
@@ -191,6 +195,15 @@ class Supervisor:
             self.tree.wake(child.lane)
         if not self.children:
             self._booted()
+
+    def _park_all(self) -> None:
+        """Safe mode: the supervisor is up, and whom an operator does not hold waits for one."""
+        for child in self.children.values():
+            child.wanted = not is_held(self.tree, child)
+            if child.wanted:
+                self.tree.move(child, ChildState.PARKED, SAFE_MODE)
+                self.tree.publish(EventName.CHILD_PARKED, child, {"safe_mode": True})
+        self._booted()
 
     def settled(self, work: Work) -> None:
         """A child's first start has an outcome, or waits for what the child needs."""

@@ -19,37 +19,29 @@ from typing import Any
 
 from supervisor_tree.core import answers, life
 from supervisor_tree.core.actions import Action, Publish, Reply, TreeEnded
+from supervisor_tree.core.applying import Application
 from supervisor_tree.core.child import Child, ChildRow, ChildState, StoryLine
 from supervisor_tree.core.exits import ExitReason
+from supervisor_tree.core.groups import Whole
+from supervisor_tree.core.holds import amend_absent, forget_hold
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.rows import plain_reason, row_of_child, row_of_top
 from supervisor_tree.core.specs import ChildSpec, Kind, SupervisorSpec
 from supervisor_tree.core.stimuli import (
+    LIFE_NOTICES,
+    PATH_ORDERS,
+    SUPERVISOR_REQUESTS,
+    ApplyRequested,
     BootRequested,
     ChildExited,
-    ChildReady,
-    ChildSpawned,
-    ChildStartFailed,
-    ChildStartIgnored,
-    CountChildrenRequested,
-    DeleteChildRequested,
-    GetChildspecRequested,
-    HoldRequested,
     KillRequested,
     ReleaseRequested,
-    ResetFailedRequested,
-    RestartChildRequested,
-    RestartRequested,
     ShutdownRequested,
-    StartChildRequested,
-    StartTimeoutExtended,
     Stimulus,
-    TerminateChildRequested,
     TimerFired,
-    UpgradeRequested,
-    WhichChildrenRequested,
 )
 from supervisor_tree.core.supervisor import Supervisor
+from supervisor_tree.core.timers import cancel_timer
 from supervisor_tree.core.work import Boot, Lane
 
 __all__ = ["Tree"]
@@ -93,9 +85,13 @@ class Tree:
         self.supervisors: dict[str, Supervisor] = {}
         self._actions: list[Action] = []
         self._lanes: deque[Lane] = deque()
+        self.parts: dict[int, tuple[str, Whole]] = {}
         self._watchers: dict[str, list[Lane]] = {}
-        self._held: dict[str, bool] = {}  # by order; overrides the spec's `enabled`
-        self._forgotten: OrderedDict[str, int] = OrderedDict()
+        self.held: dict[str, bool] = {}  # path -> down, by order (see `holds`)
+        self.application: Application | None = None  # the one under way
+        self.code = 0  # the newest
+        self._parts_made = 0
+        self._forgotten: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._stories: OrderedDict[str, list[StoryLine]] = OrderedDict()
 
     # --- in and out -------------------------------------------------------------------
@@ -119,10 +115,13 @@ class Tree:
 
     def _settle(self) -> list[Action]:
         lanes = self._lanes
-        while lanes:
-            lane = lanes.popleft()
-            lane.queued = False
-            lane.supervisor.run(lane)
+        while True:
+            while lanes:
+                lane = lanes.popleft()
+                lane.queued = False
+                lane.supervisor.run(lane)
+            if self.application is None or not self.application.go_on():
+                break
         actions = self._actions
         self._actions = []
         return actions
@@ -158,6 +157,11 @@ class Tree:
         child = self.children.get(stimulus.path)
         if child is not None:
             life.TRANSITIONS[child.state, type(stimulus)](child.owner, child, stimulus, self.now)
+        elif getattr(stimulus, "amend", False) and amend_absent(self, stimulus):
+            self.reply(stimulus.request, ("ok", "absent"))
+        elif isinstance(stimulus, ReleaseRequested) and stimulus.path in self.held:
+            forget_hold(self, stimulus.path, stimulus.request)
+            self.reply(stimulus.request, ("ok", "released"))
         elif stimulus.path not in self.supervisors:
             self.reply(stimulus.request, ("error", "noproc"))
         elif isinstance(stimulus, KillRequested):
@@ -168,13 +172,22 @@ class Tree:
 
     def _boot(self, stimulus: BootRequested) -> None:
         if stimulus.path not in self.supervisors:
+            self.held.update(stimulus.held)
             generation = self.next_generation(stimulus.path)
-            self._open(Supervisor(self, stimulus.path, generation, stimulus.spec, None))
+            sup = Supervisor(self, stimulus.path, generation, stimulus.spec, None)
+            self._open(sup, Boot(parked=stimulus.parked))
 
     def _shutdown(self, stimulus: ShutdownRequested) -> None:
         sup = self.supervisors.get(stimulus.path)
         if sup is not None:
             sup.parent_stop(stimulus.reason)
+
+    def _apply(self, stimulus: ApplyRequested) -> None:
+        error = Application.refusal(self, stimulus)
+        if error is not None:
+            self.reply(stimulus.request, ("error", error))
+        else:
+            self.application = Application(self, stimulus)
 
     @property
     def busy(self) -> bool:
@@ -187,9 +200,19 @@ class Tree:
         """Something is to be done."""
         self._actions.append(action)
 
+    def part(self, path: str, whole: Whole) -> int:
+        """The number of a request of our own, a part of a whole; those from outside are above 0."""
+        self._parts_made += 1
+        self.parts[-self._parts_made] = (path, whole)
+        return -self._parts_made
+
     def reply(self, request: int, result: Any) -> None:
         """Answer a request."""
-        self._actions.append(Reply(request, result))
+        if request in self.parts:
+            path, parts = self.parts.pop(request)
+            parts.take(self, path, result)
+        else:
+            self._actions.append(Reply(request, result))
 
     def wake(self, lane: Lane) -> None:
         """This lane may have something to do."""
@@ -201,12 +224,12 @@ class Tree:
         """A nested supervisor begins its life."""
         child.inner = Supervisor(self, child.path, child.generation, spec, child)
         self.publish(EventName.CHILD_STARTED, child)
-        self._open(child.inner)
+        self._open(child.inner, Boot())
         self.touch(child.path)
 
-    def _open(self, sup: Supervisor) -> None:
+    def _open(self, sup: Supervisor, boot: Boot) -> None:
         self.supervisors[sup.path] = sup
-        sup.post(sup.lane, Boot())
+        sup.post(sup.lane, boot)
 
     def supervisor_gone(self, sup: Supervisor, reason: ExitReason) -> None:
         """A supervisor has ended; nothing is left below it."""
@@ -216,7 +239,7 @@ class Tree:
                 sup.record.cause = (sup.cause, sup.cause_exit)
             self.arrive(ChildExited(sup.path, sup.generation, reason))
         else:
-            self._forgotten[sup.path] = sup.generation
+            self._forgotten[sup.path] = (sup.generation, self.code)
             self.emit(TreeEnded(sup.path, reason, sup.cause, sup.why, sup.cause_exit))
 
     def cause_of(self, child: Child) -> tuple[str, ExitReason | None]:
@@ -238,20 +261,28 @@ class Tree:
 
     # --- lives --------------------------------------------------------------------------
 
-    def last_generation(self, path: str) -> int:
-        """The number of the last life at this path, 0 if there was none that we know of."""
-        return self._forgotten.pop(path, 0)
+    def last_life(self, path: str) -> tuple[int, int]:
+        """Number and code of the last life at this path; 0 if there was none that we know of."""
+        return self._forgotten.pop(path, (0, self.code))
+
+    def renew_code(self, path: str) -> None:
+        """Later lives at this path run the newest code."""
+        child = self.children.get(path)
+        if child is not None:
+            child.code = self.code
+        elif path in self._forgotten:
+            self._forgotten[path] = (self._forgotten[path][0], self.code)
 
     def next_generation(self, path: str) -> int:
         """The number of a new life."""
         child = self.children.get(path)
-        return (child.generation if child is not None else self.last_generation(path)) + 1
+        return (child.generation if child is not None else self.last_life(path)[0]) + 1
 
     def forget_child(self, child: Child) -> None:
         """No child has this path any more."""
-        life.cancel_timer(child.owner, child)
+        cancel_timer(child.owner, child)
         del self.children[child.path]
-        self._forgotten[child.path] = child.generation
+        self._forgotten[child.path] = (child.generation, child.code)
         self._stories[child.path] = list(child.story)
         while len(self._forgotten) > _FORGOTTEN_KEPT:
             self._forgotten.popitem(last=False)
@@ -282,24 +313,6 @@ class Tree:
         sup = self.supervisors.get(above or "/")
         return sup is not None and child_id in sup.completed
 
-    # --- held by an operator --------------------------------------------------------------
-
-    def hold(self, path: str) -> None:
-        """Keep it down, also over restarts of what is above it."""
-        self._held[path] = True
-
-    def release(self, path: str) -> None:
-        """The opposite; also of `enabled: false`."""
-        child = self.children.get(path)
-        if child is not None and not child.spec.enabled:
-            self._held[path] = False
-        else:
-            self._held.pop(path, None)
-
-    def is_held(self, child: Child) -> bool:
-        """Not to be started by any rule."""
-        return self._held.get(child.path, not child.spec.enabled)
-
     # --- what is published ------------------------------------------------------------------
 
     def publish(self, event: EventName, child: Child, detail: Mapping[str, Any] = _EMPTY) -> None:
@@ -319,8 +332,8 @@ class Tree:
         )
 
     def publish_exit(self, child: Child, reason: ExitReason) -> None:
-        """A life has ended."""
-        asked = child.state in (ChildState.STOPPING, ChildState.KILLING)
+        """A life has ended.  Nobody has asked it to if it was only not ready in time."""
+        asked = child.state in (ChildState.STOPPING, ChildState.KILLING) and child.failure is None
         self.publish(
             EventName.CHILD_EXITED, child, {"reason": plain_reason(reason), "asked": asked}
         )
@@ -402,41 +415,11 @@ class Tree:
 
 
 _ROUTES: dict[type, Callable[[Tree, Any], None]] = {
-    **dict.fromkeys(
-        (
-            ChildSpawned,
-            ChildReady,
-            ChildStartFailed,
-            ChildStartIgnored,
-            ChildExited,
-            StartTimeoutExtended,
-        ),
-        Tree._to_child,
-    ),
+    **dict.fromkeys(LIFE_NOTICES, Tree._to_child),
     TimerFired: Tree._to_timer,
-    **dict.fromkeys(
-        (
-            StartChildRequested,
-            TerminateChildRequested,
-            RestartChildRequested,
-            DeleteChildRequested,
-            GetChildspecRequested,
-            WhichChildrenRequested,
-            CountChildrenRequested,
-            UpgradeRequested,
-        ),
-        Tree._to_supervisor,
-    ),
-    **dict.fromkeys(
-        (
-            HoldRequested,
-            ReleaseRequested,
-            RestartRequested,
-            KillRequested,
-            ResetFailedRequested,
-        ),
-        Tree._to_path,
-    ),
+    **dict.fromkeys(SUPERVISOR_REQUESTS, Tree._to_supervisor),
+    **dict.fromkeys(PATH_ORDERS, Tree._to_path),
     BootRequested: Tree._boot,
     ShutdownRequested: Tree._shutdown,
+    ApplyRequested: Tree._apply,
 }

@@ -16,6 +16,7 @@ __all__ = ["validate"]
 
 _TIMED = {
     ChildState.STARTING: ("start",),
+    ChildState.RUNNING: ("watchdog", "abort"),
     ChildState.STOPPING: ("shutdown",),
     ChildState.BACKOFF: ("backoff",),
 }
@@ -50,6 +51,8 @@ def _validate_child(tree: Tree, child: Child) -> None:
     assert child.ready == (child.state is ChildState.RUNNING and child.exit is None) or (
         child.state in (ChildState.STOPPING, ChildState.KILLING)
     ), story
+    if child.exit is not None:
+        assert child.timer is None, story
     if child.timer is not None:
         assert child.timer.name in _TIMED.get(child.state, ()), story
         assert child.timer.generation == child.generation, story
@@ -81,7 +84,8 @@ def _validate_lane(sup: Supervisor, lane: Lane) -> None:
     assert len(waiting_backoffs) <= len(sup.children) * 2 + 2, sup.path
     for deferred in lane.deferred:
         assert deferred.starts, sup.path
-        assert deferred.starts[0].waiting_for is not None, sup.path
+        # An order may take the one that waits; the rest goes on when the lane is free.
+        assert work is not None or deferred.starts[0].waiting_for is not None, sup.path
     if work is None:
         return
     assert work.starting is not None or work.awaiting > 0, (sup.path, work.purpose)

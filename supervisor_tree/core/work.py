@@ -40,8 +40,10 @@ class Purpose(Enum):
     RESTART = auto()  # failure: try again, counted
     CLEAR = auto()  # stop a group whose restart waits for a backoff
     ADD = auto()  # start_child; failure: forget the child
-    REVIVE = auto()  # restart_child, an operator's start; failure: the child stays down
+    REVIVE = auto()  # restart_child; failure: the child stays down (OTP)
+    START = auto()  # an operator's start; failure: answer, then try again, counted
     RENEW = auto()  # an operator's restart; failure: answer, then try again, counted
+    TRY = auto()  # the same on trial; failure: the child stays down, its old self is put back
     TERMINATE = auto()  # terminate_child
     HOLD = auto()  # an operator's stop; a temporary child is kept, too
     END = auto()  # stop all, then end
@@ -69,7 +71,9 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """First message of every supervisor."""
+    """First message of every supervisor.  `parked`: its children wait for an operator."""
+
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,13 @@ from hypothesis import strategies as st
 from supervisor_tree.config import from_data
 from supervisor_tree.config.document import READINGS
 from supervisor_tree.config.source import parse
-from supervisor_tree.config.units import (
-    LONGEST_S,
-    format_duration,
-    format_size,
-    parse_duration,
-    parse_size,
-    shown,
-)
+from supervisor_tree.config.units import format_duration, format_size, parse_duration, parse_size
 from supervisor_tree.core.checks import check_supervisor
 from supervisor_tree.core.needs import find_cycle
+from supervisor_tree.core.problems import problems_of_tree
+from supervisor_tree.core.specdata import to_data
 from supervisor_tree.core.specs import SupervisorSpec
+from supervisor_tree.core.values import LONGEST_S, shown
 from supervisor_tree.errors import ConfigError
 
 KEYS = [
@@ -32,6 +28,7 @@ KEYS = [
     *("agent", "command", "supervisor", "args", "restart", "shutdown", "significant", "needs"),
     *("condition", "backoff", "initial", "max", "jitter", "env", "limits", "as", "nofile"),
     *("umask", "stop_signal", "warm", "enabled", "type", "<<", "cwd", "start_timeout"),
+    *("ready", "tcp", "log", "delay", "watchdog", "idle", "busy"),
 ]
 WORDS = [
     *("one_for_all", "simple_one_for_one", "m:C", "a", "b", "/a", "5s", "infinity", "1 MB"),
@@ -99,18 +96,20 @@ def answer(build: Callable[[], Any]) -> Any:
     return None
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(DATA | st.fixed_dictionaries({"tree": DATA}))
 @example({"tree": {"children": [{1: 2, "id": "a"}]}})
 def test_any_data_is_a_config_or_a_config_error(data: Any) -> None:
     answer(lambda: from_data(data))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(SUPERVISORS)
 def test_a_tree_that_is_accepted_is_one_that_the_core_can_start(tree: Any) -> None:
     config = answer(lambda: from_data({"tree": tree}))
     if config is not None:
+        assert problems_of_tree(config.tree) == []
+        assert problems_of_tree(to_data(config.tree)) == []
         assert find_cycle(config.tree) is None
         assert all(check_supervisor(spec) is None for spec in supervisors(config.tree))
 
@@ -120,7 +119,7 @@ def supervisors(tree: SupervisorSpec) -> list[SupervisorSpec]:
     return [tree, *(found for spec in inner for found in supervisors(spec))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text() | st.text(alphabet="ab:- \n\t[]{}&*!|>'\"#%?,0_~<", max_size=60) | st.binary())
 @example("a: &a [*a]")
 @example("? {a: b}\n: c")
@@ -136,7 +135,7 @@ def test_any_text_is_data_or_a_config_error(text: str | bytes) -> None:
         answer(lambda: from_data(source.data))
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(DATA.filter(lambda data: isinstance(data, dict)))
 def test_what_a_writer_of_yaml_writes_has_a_place_for_every_value(data: Any) -> None:
     content = yaml.safe_dump(data, allow_unicode=True).encode()

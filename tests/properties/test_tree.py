@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -11,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from supervisor_tree.core.actions import (
     Action,
     CancelTimer,
+    HoldChanged,
+    Publish,
     Reply,
     SetTimer,
     SignalChild,
@@ -19,6 +23,8 @@ from supervisor_tree.core.actions import (
     TreeEnded,
 )
 from supervisor_tree.core.exits import KILLED, NORMAL, SHUTDOWN, ExitKind, ExitReason
+from supervisor_tree.core.explanation import explain
+from supervisor_tree.core.lifecycle import EventName
 from supervisor_tree.core.specs import (
     AutoShutdown,
     Backoff,
@@ -30,9 +36,13 @@ from supervisor_tree.core.specs import (
     StartMode,
     Strategy,
     SupervisorSpec,
+    Watchdog,
 )
 from supervisor_tree.core.stimuli import (
+    ApplyRequested,
     BootRequested,
+    ChildBeat,
+    ChildBusy,
     ChildExited,
     ChildReady,
     ChildSpawned,
@@ -43,6 +53,7 @@ from supervisor_tree.core.stimuli import (
     GetChildspecRequested,
     HoldRequested,
     KillRequested,
+    MemoryExceeded,
     ReleaseRequested,
     ResetFailedRequested,
     RestartChildRequested,
@@ -55,12 +66,16 @@ from supervisor_tree.core.stimuli import (
     TimerFired,
     TimerKey,
     UpgradeRequested,
+    WatchdogChanged,
+    WatchdogTriggered,
     WhichChildrenRequested,
 )
 from supervisor_tree.core.tree import Tree
 
 BOOM = ExitReason(kind=ExitKind.ABNORMAL, term="boom", code=1)
 IDS = ("a", "b", "c")
+TIMERS = ("start", "shutdown", "backoff", "watchdog", "abort")
+WATCHDOGS = (None, None, Watchdog(idle=2.0), Watchdog(idle=2.0, busy=6.0), Watchdog(busy=3.0))
 _STEPS_TO_REST = 2_000
 
 reasons = st.sampled_from([NORMAL, SHUTDOWN, KILLED, BOOM])
@@ -85,6 +100,7 @@ def specs(draw: st.DrawFn, child_id: str, depth: int, auto: AutoShutdown) -> Chi
         significant=False if lasting else draw(st.booleans()),
         shutdown=draw(shutdowns),
         start_timeout=draw(st.sampled_from([None, 3.0])),
+        watchdog=None if nested else draw(st.sampled_from(WATCHDOGS)),
         enabled=draw(st.integers(0, 5)) > 0,
         on_limit=draw(st.sampled_from(OnLimit)),
         backoff=draw(st.sampled_from([None, Backoff(initial=1.0, max=8.0, reset_after=5.0)])),
@@ -118,7 +134,9 @@ class Outside:
         self.asked: dict[tuple[str, int], StopSignal] = {}
         self.seen: set[tuple[str, int]] = set()
         self.timers: dict[TimerKey, float] = {}
+        self.unresponsive: set[tuple[str, int]] = set()
         self.replies: set[int] = set()
+        self.held: dict[str, bool] = {}
         self.ended = False
 
     def take(self, actions: list[Action]) -> None:
@@ -133,6 +151,15 @@ class Outside:
                 case SignalChild(path, generation, signal):
                     assert (path, generation) in self.lives, "a signal to a life that is over"
                     self.asked[path, generation] = signal
+                case Publish(event) if event.event is EventName.CHILD_UNRESPONSIVE:
+                    life = (event.path, event.generation or 0)
+                    assert life not in self.unresponsive, "found to be silent twice"
+                    self.unresponsive.add(life)
+                case Publish(event) if event.event is EventName.CHILD_EXITED:
+                    hit = (event.path, event.generation or 0) in self.unresponsive
+                    reason = event.detail["reason"]
+                    assert hit == (reason["watchdog"] is not None), "a hit names itself at the end"
+                    assert not hit or reason["kind"] == ExitKind.ABNORMAL
                 case SetTimer(key, at):
                     self.timers[key] = at
                 case CancelTimer(key):
@@ -140,6 +167,12 @@ class Outside:
                 case Reply(request):
                     assert request not in self.replies, "answered twice"
                     self.replies.add(request)
+                case HoldChanged(path, down):
+                    assert self.held.get(path) is not down, "nothing has changed"
+                    if down is None:
+                        del self.held[path]
+                    else:
+                        self.held[path] = down
                 case TreeEnded():
                     self.ended = True
                     assert not self.lives, "the tree has ended before its children"
@@ -236,13 +269,18 @@ class Trees(RuleBasedStateMachine):
                 ChildStartFailed(*life, "late"),
                 ChildStartIgnored(*life),
                 StartTimeoutExtended(*life, 99.0),
+                ChildBeat(*life),
+                ChildBusy(*life, "late"),
+                WatchdogChanged(*life, 1.0),
+                WatchdogTriggered(*life),
+                MemoryExceeded(*life),
             ]
             before = self.tree.rows()
             assert self.tree.handle_all(late, self.now) == []
             assert self.twin.handle_all(late, self.now) == []
             assert self.tree.rows() == before
 
-    @rule(index=st.integers(0, 20), name=st.sampled_from(["start", "shutdown", "backoff"]))
+    @rule(index=st.integers(0, 20), name=st.sampled_from(TIMERS))
     def a_timer_that_was_not_set_changes_nothing(self, index: int, name: str) -> None:
         row = self.tree.row(self.path(index))
         if row is not None:
@@ -255,6 +293,26 @@ class Trees(RuleBasedStateMachine):
     def extended(self, index: int, seconds: float) -> None:
         if life := self.life(index):
             self.feed(StartTimeoutExtended(*life, seconds))
+
+    @rule(index=st.integers(0, 20), kind=st.sampled_from([ChildBeat, WatchdogTriggered]))
+    def gives_a_sign_of_life_or_of_its_end(self, index: int, kind: Any) -> None:
+        if life := self.life(index):
+            self.feed(kind(*life))
+
+    @rule(index=st.integers(0, 20), label=st.sampled_from([None, "npm install"]))
+    def busy(self, index: int, label: str | None) -> None:
+        if life := self.life(index):
+            self.feed(ChildBusy(*life, label))
+
+    @rule(index=st.integers(0, 20), idle=st.sampled_from([None, 1.0, 9.0]))
+    def wants_another_budget(self, index: int, idle: float | None) -> None:
+        if life := self.life(index):
+            self.feed(WatchdogChanged(*life, idle))
+
+    @rule(index=st.integers(0, 20))
+    def holds_too_much_memory(self, index: int) -> None:
+        if life := self.life(index):
+            self.feed(MemoryExceeded(*life))
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 4.0, 20.0]))
     def time_passes(self, seconds: float) -> None:
@@ -274,7 +332,15 @@ class Trees(RuleBasedStateMachine):
     @rule(
         index=st.integers(0, 20),
         kind=st.sampled_from(
-            [HoldRequested, ReleaseRequested, RestartRequested, KillRequested, ResetFailedRequested]
+            [
+                HoldRequested,
+                ReleaseRequested,
+                RestartRequested,
+                KillRequested,
+                ResetFailedRequested,
+                partial(HoldRequested, amend=True),
+                partial(ReleaseRequested, amend=True),
+            ]
         ),
     )
     def order(self, index: int, kind: Any) -> None:
@@ -314,12 +380,28 @@ class Trees(RuleBasedStateMachine):
     def upgrade(self, index: int, spec: SupervisorSpec) -> None:
         self.feed(UpgradeRequested(self.number(), self.supervisor(index), spec))
 
+    @rule(spec=supervisors(depth=2), rollback=st.booleans(), code=st.integers(0, 3))
+    def apply(self, spec: SupervisorSpec, rollback: bool, code: int) -> None:
+        drift = dict.fromkeys(list(self.tree.children)[::3], ("code",))
+        self.feed(ApplyRequested(self.number(), spec, drift=drift, rollback=rollback, code=code))
+
     # --- what must hold ---
 
     @invariant()
     def facts_agree(self) -> None:
         if hasattr(self, "tree"):
             self.tree.validate()
+
+    @invariant()
+    def everything_can_be_explained(self) -> None:
+        if hasattr(self, "tree"):
+            for row in self.tree.rows():
+                assert explain(self.tree, row.path, self.tree.now) is not None, row
+
+    @invariant()
+    def what_is_to_be_remembered_has_been_told(self) -> None:
+        if hasattr(self, "tree"):
+            assert self.outside.held == self.tree.held
 
     def teardown(self) -> None:
         """Every waiting has a way out: told to end, the tree ends and answers everybody."""
@@ -358,7 +440,7 @@ class Trees(RuleBasedStateMachine):
 Trees.TestCase.settings = settings(
     max_examples=150,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestTrees = Trees.TestCase
+# Coverage slows it down, a busy machine more.
+TestTrees = pytest.mark.timeout(300)(Trees.TestCase)

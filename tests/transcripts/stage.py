@@ -14,16 +14,24 @@ A transcript is a list of blocks.  Above `----` is what happens, below what the 
     exit /a boom                               normal, shutdown, killed or any other word
 
 Processes do what they should at once, unless told otherwise by `does=`: `hang` (never
-ready), `fail`, `ignore` (the start is declined), `stubborn` (ends only when killed),
-`rude` (answers a stop with status 1), several joined by `+`.  `does PATH WORD` changes it later.
+ready), `fail`, `picky` (fails with a user), `ignore` (the start is declined), `stubborn` (ends
+only when killed), `rude` (answers a stop with status 1), `deaf` (SIGABRT does not end it), several
+joined by `+`.  `does PATH WORD` changes it later.
 
-`ready PATH`, `failed PATH`, `exit PATH REASON` and `extend PATH SECONDS` speak for a process,
-`spawned PATH` for the launcher.  Requests: start_child SUP ID [FIELDS]; terminate_child,
-restart_child, delete_child, get_childspec SUP ID; which_children, count_children SUP;
-upgrade SUP with a tree below; stop, start, restart, kill, reset_failed PATH; shutdown.
-`rows` shows the picture that readers get, `story PATH` a child's history.  `together` puts all
-indented lines into the mailboxes before the first is handled.  `otp` after `tree` turns off
-the breaking off of starts; with `gated` the starts of supervisors are asked for, too.
+`ready PATH`, `failed PATH`, `exit PATH REASON`, `extend PATH SECONDS`, `beat PATH`,
+`busy PATH LABEL`, `idle PATH`, `watchdog PATH SECONDS` and `trigger PATH` speak for a process,
+`spawned PATH` for the launcher, `oversize PATH` for whoever measures memory; `late PATH SECONDS`:
+nobody looks for so long, then the child's timer fires.  Requests:
+start_child SUP ID [FIELDS]; terminate_child, restart_child, delete_child, get_childspec SUP ID;
+which_children, count_children SUP;
+upgrade SUP with a tree below; apply with the whole tree below, `rollback`, `code=N` and
+`changed=PATH:NAME,...` (of a name, + stands for a space); stop, start, restart, kill,
+reset_failed, disable, enable PATH; shutdown.  `tree ... down=/a,/b up=/c` boots with what a
+former life of the host has remembered.
+`rows` shows the picture that readers get, `story PATH` a child's history, `explain PATH` why it
+is as it is.  `together` puts all indented lines into the mailboxes before the first is handled.
+`otp` after `tree` turns off the breaking off of starts; with `gated` the starts of supervisors
+are asked for, too, and with `parked` the children of the tree wait for an operator.
 """
 
 from __future__ import annotations
@@ -31,12 +39,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from supervisor_tree.core.actions import (
     Action,
     CancelTimer,
+    HoldChanged,
     Publish,
+    ReloadChild,
     Reply,
     Report,
     SetTimer,
@@ -45,7 +56,9 @@ from supervisor_tree.core.actions import (
     StopSignal,
     TreeEnded,
 )
+from supervisor_tree.core.applying import Outcome
 from supervisor_tree.core.exits import KILLED, NORMAL, SHUTDOWN, ExitKind, ExitReason
+from supervisor_tree.core.explanation import Level, explain
 from supervisor_tree.core.specs import (
     AutoShutdown,
     Backoff,
@@ -53,13 +66,18 @@ from supervisor_tree.core.specs import (
     Condition,
     Need,
     OnLimit,
+    Reload,
     Restart,
     StartMode,
     Strategy,
     SupervisorSpec,
+    Watchdog,
 )
 from supervisor_tree.core.stimuli import (
+    ApplyRequested,
     BootRequested,
+    ChildBeat,
+    ChildBusy,
     ChildExited,
     ChildReady,
     ChildSpawned,
@@ -70,6 +88,7 @@ from supervisor_tree.core.stimuli import (
     GetChildspecRequested,
     HoldRequested,
     KillRequested,
+    MemoryExceeded,
     ReleaseRequested,
     ResetFailedRequested,
     RestartChildRequested,
@@ -82,6 +101,8 @@ from supervisor_tree.core.stimuli import (
     TimerFired,
     TimerKey,
     UpgradeRequested,
+    WatchdogChanged,
+    WatchdogTriggered,
     WhichChildrenRequested,
 )
 from supervisor_tree.core.tree import Tree
@@ -105,7 +126,15 @@ _BY_PATH: dict[str, Callable[[int, str], Stimulus]] = {
     "restart": RestartRequested,
     "kill": KillRequested,
     "reset_failed": ResetFailedRequested,
+    "disable": partial(HoldRequested, amend=True),
+    "enable": partial(ReleaseRequested, amend=True),
 }
+_SAID = frozenset(
+    (
+        *("exit", "ready", "failed", "spawned", "extend", "oversize"),
+        *("beat", "busy", "idle", "watchdog", "trigger"),
+    )
+)
 _LIMIT = 10_000
 
 
@@ -148,6 +177,14 @@ class Stage:
             case "story":
                 for time, before, after, cause in self.tree.story(rest[0]):
                     self.lines.append(f"{time:g} {before} -> {after}: {cause}")
+            case "explain":
+                self.lines.extend(self._explained(rest[0]))
+            case "late":
+                key = self.tree.children[rest[0]].timer
+                assert key is not None, rest
+                del self.timers[key]
+                self.now += float(rest[1])
+                self._feed([TimerFired(key)])
             case "together":
                 self._feed([self._stimulus(line.split(), []) for line in below])
             case _:
@@ -155,10 +192,11 @@ class Stage:
 
     def _stimulus(self, words: list[str], below: list[str]) -> Stimulus:
         verb, rest = words[0], words[1:]
-        if verb in ("exit", "ready", "failed", "spawned", "extend"):
+        if verb in _SAID:
             return self._said(verb, rest)
         if verb == "tree":
-            return BootRequested("/", self._supervisor(rest, below, "/"))
+            top = self._supervisor(rest, below, "/")
+            return BootRequested("/", top, dict(_remembered(rest)), "parked" in rest)
         if verb == "shutdown":
             return ShutdownRequested("/")
         self.request += 1
@@ -169,6 +207,8 @@ class Stage:
             return _OF_SUPERVISOR[verb](number, rest[0])
         if verb in _BY_PATH:
             return _BY_PATH[verb](number, rest[0])
+        if verb == "apply":
+            return self._apply(number, rest, below)
         if verb == "upgrade":
             spec = self._supervisor(rest[1:], below, rest[0]) if rest[1:] else None
             return UpgradeRequested(number, rest[0], spec)
@@ -178,6 +218,21 @@ class Stage:
         if nested is not None and nested.strategy is Strategy.SIMPLE_ONE_FOR_ONE:
             return StartChildRequested(number, rest[0], name=rest[1], args={"n": number})
         return StartChildRequested(number, rest[0], self._child(rest[1:], [], rest[0]))
+
+    def _apply(self, number: int, words: list[str], below: list[str]) -> ApplyRequested:
+        order = ApplyRequested(number, SupervisorSpec(), rollback="rollback" in words)
+        words = [word for word in words if word != "rollback"]
+        while "=" in words[0]:
+            key, _, value = words.pop(0).partition("=")
+            if key == "code":
+                order = replace(order, code=int(value))
+            else:
+                drift: dict[str, tuple[str, ...]] = {}
+                for each in value.split(","):
+                    path, _, name = each.partition(":")
+                    drift[path] = (*drift.get(path, ()), name.replace("+", " "))
+                order = replace(order, drift=drift)
+        return replace(order, spec=self._supervisor(words, below, "/"))
 
     def _said(self, verb: str, rest: list[str]) -> Stimulus:
         row = self.tree.row(rest[0])
@@ -192,7 +247,19 @@ class Stage:
                 return ChildSpawned(*life, 99)
             case "failed":
                 return ChildStartFailed(*life, rest[1])
-        return StartTimeoutExtended(*life, float(rest[1]))
+            case "extend":
+                return StartTimeoutExtended(*life, float(rest[1]))
+            case "beat":
+                return ChildBeat(*life)
+            case "busy":
+                return ChildBusy(*life, " ".join(rest[1:]))
+            case "idle":
+                return ChildBusy(*life, None)
+            case "watchdog":
+                return WatchdogChanged(*life, float(rest[1]) or None)
+            case "oversize":
+                return MemoryExceeded(*life)
+        return WatchdogTriggered(*life)
 
     def _ended(self, life: tuple[str, int], word: str) -> ExitReason:
         self.alive.pop(life, None)
@@ -241,7 +308,7 @@ class Stage:
     def _begin(self, action: StartChild) -> None:
         life = (action.path, action.generation)
         does = self.does.get(action.path, set())
-        if "fail" in does:
+        if "fail" in does or ("picky" in does and action.spec.user is not None):
             self._todo.append(ChildStartFailed(*life, "no_luck"))
         elif "ignore" in does:
             self._todo.append(ChildStartIgnored(*life))
@@ -262,20 +329,31 @@ class Stage:
             return
         if action.signal is StopSignal.KILL:
             self._todo.append(ChildExited(*life, self._ended(life, "killed")))
+        elif action.signal is StopSignal.ABORT:
+            if "deaf" not in does:
+                self._todo.append(ChildExited(*life, self._ended(life, "aborted")))
         elif "stubborn" not in does:
             word = "rude" if "rude" in does else "shutdown"
             self._todo.append(ChildExited(*life, self._ended(life, word)))
 
     def _line(self, action: Action) -> str:
         match action:
-            case StartChild(path, generation):
-                return f"start {path} #{generation}"
+            case StartChild(path, generation, code=code):
+                return f"start {path} #{generation}" + (f" code {code}" if code else "")
+            case ReloadChild(path, generation, signal):
+                return f"reload {path} #{generation} {signal}"
+            case Reply(request, ("ok", (Outcome(), *_) as outcomes)):
+                lines = (f"\n  {_outcome(outcome)}" for outcome in outcomes)
+                return f"reply {request}: applied{''.join(lines)}"
             case SignalChild(path, generation, signal):
                 return f"signal {path} #{generation} {signal.value}"
             case SetTimer(key, at):
                 return f"timer {key.name} {key.path} at {at:g}"
             case CancelTimer():
                 return ""
+            case HoldChanged(path, down, request):
+                word = {True: "down", False: "up", None: "as specified"}[down]
+                return f"remember {path} {word}, by {request}"
             case Reply(request, result):
                 return f"reply {request}: {_shown(result)}"
             case Report(supervisor, _, context, child_id, reason):
@@ -286,7 +364,8 @@ class Stage:
             case Publish(event):
                 detail = dict(event.detail)
                 if "reason" in detail:
-                    detail["reason"] = detail["reason"]["term"]
+                    reason = detail["reason"]
+                    detail["reason"] = "out_of_memory" if reason["oom"] else reason["term"]
                 told = "".join(f" {k}={_shown(v)}" for k, v in detail.items())
                 return f"  {event.event.value} {event.path}{told}"
 
@@ -295,6 +374,8 @@ class Stage:
             extra = [f"#{row.generation}", f"wanted {row.wanted}"]
             if row.restarts:
                 extra.append(f"restarts {row.restarts}")
+            if row.kept_down_by:
+                extra.append(f"kept down by {row.kept_down_by}")
             if row.waiting_for:
                 extra.append(f"waiting for {row.waiting_for}")
             if row.next_start_at is not None:
@@ -302,6 +383,30 @@ class Stage:
             if row.error is not None:
                 extra.append(f"error {_shown(row.error)}")
             yield f"{row.path} {row.state.value} {', '.join(extra)}"
+
+    def _explained(self, path: str) -> Iterator[str]:
+        found = explain(self.tree, path, self.now)
+        if found is None:
+            yield "nobody"
+            return
+        about = "".join(f" {word}" for word in (found.about, found.by) if word)
+        due = "" if found.due_at is None else f", due at {found.due_at:g}"
+        yield f"{found.why.value}{about}{due}"
+        if found.delays:
+            waits = " ".join(f"{least:g}..{most:g}" for _, least, most in found.delays)
+            yield f"delays from number {found.delays[0].attempt}: {waits}"
+        if found.limit is not None:
+            yield f"limit {_level(found.limit)}"
+        for level in found.above:
+            yield f"above {_level(level)}"
+        if found.give_up is not None:
+            failures, earliest, latest = found.give_up
+            until = "never" if latest is None else f"{latest:g}"
+            yield f"gives up at failure {failures}, at {earliest:g}..{until}"
+        if found.own is not None:
+            yield f"own {_level(found.own)}"
+        if found.waits_for:
+            yield f"not ready: {' '.join(found.waits_for)}"
 
     # --- specifications --------------------------------------------------------------------
 
@@ -351,6 +456,13 @@ class Stage:
 _FLAGS = ("intensity", "period", "auto_shutdown", "start")
 
 
+def _remembered(words: list[str]) -> Iterator[tuple[str, bool]]:
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in ("down", "up"):
+            yield from ((path, key == "down") for path in value.split(","))
+
+
 def _shutdown(value: str) -> Any:
     return value if value in ("brutal_kill", "infinity") else float(value)
 
@@ -366,6 +478,11 @@ def _needs(value: str) -> tuple[Need, ...]:
     return tuple(Need(child=child, condition=Condition(word)) for child, _, word in pairs)
 
 
+def _watchdog(value: str) -> Watchdog:
+    idle, _, busy = value.partition(",")
+    return Watchdog(idle=float(idle) if idle else None, busy=float(busy) if busy else None)
+
+
 _FIELDS: dict[str, Callable[[str], Any]] = {
     "restart": Restart,
     "shutdown": _shutdown,
@@ -375,7 +492,22 @@ _FIELDS: dict[str, Callable[[str], Any]] = {
     "on_limit": OnLimit,
     "needs": _needs,
     "start_timeout": float,
+    "watchdog": _watchdog,
+    "user": str,
+    "reload": lambda value: Reload(files=("/f",), signal=value or None),
 }
+
+
+def _level(level: Level) -> str:
+    more = "" if level.more_at is None else f", more at {level.more_at:g}"
+    counted = f"{level.counted}/{level.intensity}, {level.left} left"
+    return f"{level.path} {counted}{more}, then {level.then.value}"
+
+
+def _outcome(outcome: Outcome) -> str:
+    change = outcome.change
+    reason = "" if outcome.reason is None else f" {_shown(outcome.reason)}"
+    return f"{change.action} {change.path} ({'; '.join(change.why)}): {outcome.result}{reason}"
 
 
 def _shown(value: Any) -> str:

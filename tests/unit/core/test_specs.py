@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -10,26 +10,36 @@ import pytest
 from supervisor_tree.core.checks import check_child, check_supervisor, template_of
 from supervisor_tree.core.exits import NORMAL, SHUTDOWN, ExitKind, reason_of_status
 from supervisor_tree.core.needs import find_cycle
+from supervisor_tree.core.specdata import (
+    logs_from_data,
+    spec_from_data,
+    supervisor_from_data,
+    to_data,
+)
 from supervisor_tree.core.specs import (
+    Acl,
     AutoShutdown,
     Backoff,
     ChildSpec,
     Condition,
     Kind,
+    Logs,
+    Mailbox,
     Need,
+    OnFull,
     Readiness,
+    Ready,
     StartMode,
     Strategy,
     SupervisorSpec,
-    spec_from_data,
-    supervisor_from_data,
-    to_data,
+    Watchdog,
 )
 
 NEVER, ANY = AutoShutdown.NEVER, AutoShutdown.ANY_SIGNIFICANT
 GOOD = ChildSpec(id="a", agent="m:a")
 PERMANENT_SIGNIFICANT = (("restart", "permanent"), ("significant", True))
 SIMPLE = Strategy.SIMPLE_ONE_FOR_ONE
+SMALL = Mailbox(limit=3, on_full=OnFull.DROP_OLDEST)
 
 
 def bad(**fields: Any) -> Any:
@@ -100,12 +110,17 @@ def test_a_specification_survives_the_way_through_plain_data():
         children=(
             replace(GOOD, backoff=Backoff(max=3.0), needs=(Need(child="b"),), args={"x": (1, 2)}),
             ChildSpec(id="b", command=("true", "x"), readiness=Readiness.NONE, env={"A": "b"}),
+            ChildSpec(id="d", command=("true",), ready=Ready(tcp=80), watchdog=Watchdog(idle=9.0)),
             ChildSpec(id="s", supervisor=SupervisorSpec(strategy=SIMPLE, child=GOOD)),
+            replace(GOOD, id="c", acl=Acl(may_call=(), may_cast=("/a",)), mailbox=SMALL),
         ),
     )
     data = to_data(spec)
     assert data["children"][0]["needs"] == [{"child": "b"}]
-    assert data["children"][2]["supervisor"]["child"] == {"id": "a", "agent": "m:a"}
+    assert data["children"][4]["acl"] == {"may_call": [], "may_cast": ["/a"]}
+    assert data["children"][4]["mailbox"] == {"limit": 3, "on_full": "drop_oldest"}
+    assert data["children"][3]["supervisor"]["child"] == {"id": "a", "agent": "m:a"}
+    assert data["children"][2]["ready"] == {"tcp": 80}
     again = supervisor_from_data(data)
     assert to_data(again) == data
     assert again.children[1:] == spec.children[1:]
@@ -124,7 +139,8 @@ def test_a_wrong_word_is_kept_for_the_supervisor_to_refuse():
         ({"id": "a", "colour": 1}, "unknown key 'colour'"),
         ({"agent": "m:a"}, "missing"),
         ("hello", "a map is expected"),
-        ({"id": "a", "needs": 3}, "not iterable"),
+        ({"id": "a", "needs": 3}, "a list is expected"),
+        ({"id": "a", "command": "sleep 60"}, "a list is expected"),
     ],
 )
 def test_data_of_the_wrong_shape_is_refused(data: Any, message: str):
@@ -196,6 +212,26 @@ def test_a_child_waits_for_what_its_supervisor_waits_for():
     assert find_cycle(at_once(needing("s", "b", inner=inner), needing("b", "/s/x"))) is not None
 
 
+def test_a_supervisor_whose_needs_are_met_at_once_keeps_a_concurrent_one_waiting():
+    """/p is not ready before /p/s, which waits for its child, which waits for /p."""
+    inner = at_once(needing("x", "/p"))
+    in_turn = replace(inner, start=StartMode.SEQUENTIAL)
+    group = at_once(needing("s", "/q", inner=in_turn))
+    tree = at_once(needing("q"), needing("p", inner=group))
+    assert find_cycle(tree) == ["/p/s/x", "/p", "/p/s", "/p/s/x"]
+    # Where x alone waits, s does not wait for it.
+    free = at_once(needing("s", "/q", inner=inner))
+    assert find_cycle(at_once(needing("q"), needing("p", inner=free))) is None
+
+
+def test_a_supervisor_whose_needs_cannot_be_met_yet_keeps_no_concurrent_one_waiting():
+    inner = SupervisorSpec(children=(needing("x", "/p"),))
+    later = at_once(needing("s", "/q", inner=inner))
+    assert find_cycle(at_once(needing("q", "/p"), needing("p", inner=later))) is None
+    sibling = at_once(needing("b"), needing("s", "b", inner=inner))
+    assert find_cycle(at_once(needing("p", inner=sibling))) is None
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "term"),
     [
@@ -212,3 +248,11 @@ def test_a_wait_status_is_an_exit_reason(status: dict[str, Any], kind: ExitKind,
     assert (reason.kind, reason.term) == (kind, term)
     assert NORMAL.clean
     assert SHUTDOWN.clean
+
+
+def test_limits_of_logs_are_read_as_they_were_told() -> None:
+    logs = Logs(max_age=None, redact=("default", "x=."))
+    plain = {**asdict(logs), "redact": ["default", "x=."]}
+    assert logs_from_data(plain) == logs
+    with pytest.raises(ValueError, match="unknown key"):
+        logs_from_data({"speed": 1})
