@@ -1,63 +1,62 @@
-"""The bus as one agent sees it: its inbox, its ways to others, and its verbs.
+"""The bus as one process sees it: its inbox, its ways to others, and its verbs.
 
-All of it runs on one asyncio loop, by callbacks on descriptors: no task per message, no
-thread.  Handlers run one at a time, in the order of arrival, as gen_server's do:
-
-    handle_call(request, sender) -> reply      handle_cast(message, sender)
-    handle_event(topic, event)                 handle_info(info)
-
-A cast is acknowledged when its handler is done.  If that raises, the fault goes to `on_fault`
-and no other message is handled: the life is to end, and the record knows over which cast.  A
-call's handler that raises answers RemoteError, and the agent goes on.
+All of it runs on one asyncio loop, by callbacks on descriptors: no task per message, no thread.
+What comes in is handled by `bus.dispatcher`; this module is what goes out, and whom it goes to.
 """
 
 from __future__ import annotations
 
 import asyncio
-import traceback
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import zmq
 
 from supervisor_tree.bus.channel import Channel
-from supervisor_tree.bus.codec import BadFrame, pack, unpack
+from supervisor_tree.bus.codec import pack, unpack
 from supervisor_tree.bus.delivery import DeadLetter, Outbox
-from supervisor_tree.bus.directory import Acl, Change, Directory, Down, Joined, Left, Member
-from supervisor_tree.bus.inbox import Inbox, inbox_name
-from supervisor_tree.bus.mailbox import Entry, Mailbox, Sender
-from supervisor_tree.bus.messages import Call, Cast, Event, Failure, Reply
+from supervisor_tree.bus.directory import Change, Directory, Down, Joined, Left, Member
+from supervisor_tree.bus.dispatcher import TRACE, Dispatcher, Reception
+from supervisor_tree.bus.inbasket import Inbasket
+from supervisor_tree.bus.inbox import Inbox
+from supervisor_tree.bus.mailbox import Mailbox, Sender
+from supervisor_tree.bus.messages import Call
+from supervisor_tree.bus.meter import Meter, Remarks
+from supervisor_tree.bus.passage import Passage, check_interceptor
+from supervisor_tree.bus.place import inbox_name
 from supervisor_tree.bus.record import Record
 from supervisor_tree.bus.subscriptions import Publisher, Subscriber
-from supervisor_tree.bus.topics import check_topic, check_topic_pattern
+from supervisor_tree.bus.ways import goes_to
+from supervisor_tree.core.hosts import GATEWAY, host_of, seat_of
+from supervisor_tree.core.patterns import check_topic, check_topic_pattern
+from supervisor_tree.core.specs import Acl
 from supervisor_tree.errors import AgentDown, CallTimeout, Draining, NoProcess, NotAllowed
 
-__all__ = ["Bus", "Origin"]
+__all__ = ["Bus"]
 
-_MESSAGES_PER_TURN = 512
 _TICK_S = 0.5
-_IDLE_TICKS = 120
+_IDLE_TICKS = 120  # then a connection is closed; its outbox, and with it the numbering, stays
+_PRUNE_TICKS = 20
+_REMARK_TICKS = 120  # a minute
+_OF_THE_HOST = "/_/"  # who has a path below it lives for the host or for one command
 _POOL = "pool:"
-_EVENTS = 1000  # taken in and not handled
 _NOBODY = Member(path="")
-
-
-class Origin(NamedTuple):
-    """Whose message a handler is given.  `redelivered`: a former life may have handled it."""
-
-    path: str
-    generation: int
-    redelivered: bool = False
-    trace: str = ""
+_FLUSH_LOOK_S = 0.001
 
 
 class Bus:
-    """One agent's bus.  Make and use it in the loop's thread; `close` it there.
+    """One process's bus.  Make and use it in the loop's thread; `close` it there.
 
-    `handlers` has the four callbacks (None: nothing is taken).  `report(kind, facts)` hears
-    of "dead_letter", "forged", "not_allowed".
+    handlers
+        has the four callbacks of `bus.dispatcher`, and is called from `begin` on; None: this
+        process only sends.
+    inbox
+        False: others cannot send to it; `handlers` then hears of events and ends alone.
+    report(kind, facts)
+        hears of "dead_letter", "forged", "not_allowed".
     """
 
     def __init__(  # noqa: PLR0913 - a composition, made in one place
@@ -67,42 +66,75 @@ class Bus:
         directory: Directory,
         handlers: Any = None,
         *,
+        inbox: bool = True,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
         on_fault: Callable[[BaseException], None] | None = None,
-        report: Callable[[str, dict[str, Any]], None] | None = None,
+        report: Callable[[str, dict[str, Any]], object] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context: zmq.Context[zmq.Socket[bytes]] = context or zmq.Context()
         self.run_dir = run_dir
         self.me = me
         self.counters: Counter[str] = Counter()
         self._directory = directory
         self._handlers = handlers
-        self._on_fault = on_fault or self._fault_of_the_loop
         self._report = report or (lambda kind, facts: None)
         self._channels: dict[str, Channel] = {}
+        self._detours: set[Channel] = set()  # that go to another than their receiver
+        self._passage: Passage | None = None
         self._monitors: dict[str, int] = {}
-        self._infos: deque[Any] = deque()
         self._next_call = 0
+        self._ticks = 0
         self._next_member: Counter[str] = Counter()
         self._publisher: Publisher | None = None
         self._subscriber: Subscriber | None = None
-        self._working = False
         self._closed = False
         (run_dir / "inbox").mkdir(mode=0o700, exist_ok=True)
-        self._record = Record(run_dir / "inbox", inbox_name(me.path))
-        member = directory.member(me.path) or Member(path=me.path)
-        self._mailbox = Mailbox(
-            me.generation,
-            limit=member.limit,
-            on_full=member.on_full,
-            deaths=self._record.deaths,
-        )
-        self._inbox = Inbox(
-            self.context, run_dir, me, self._mailbox, directory=directory, report=self._report
-        )
-        self.loop.add_reader(self._inbox.fileno(), self._drain)
+        self._reception = self._receive_as(me) if inbox and handlers is not None else None
+        metered = not me.path.startswith(_OF_THE_HOST)
+        self._meter = Meter(run_dir / "inbox", inbox_name(me.path)) if metered else None
+        self._remarks = Remarks() if metered or self._reception is not None else None
+        self._dispatcher: Dispatcher | None = None
+        if handlers is not None:
+            self._dispatcher = Dispatcher(
+                self.loop,
+                handlers,
+                self._reception,
+                counters=self.counters,
+                on_fault=on_fault or self._fault_of_the_loop,
+            )
+            self._dispatcher.on_room = self._resume_events
+        if self._reception is not None and self._dispatcher is not None:
+            self._passage = Passage(self, self._reception, directory)
+            self._dispatcher.passage = self._passage
         self._unwatch = directory.watch(self._changed)
         self._tick = self.loop.call_later(_TICK_S, self._on_tick)
+
+    def _receive_as(self, me: Sender) -> Reception:
+        record = Record(self.run_dir / "inbox", inbox_name(me.path))
+        member = self._directory.member(me.path) or Member(path=me.path)
+        mailbox = Mailbox(
+            me.generation, limit=member.limit, on_full=member.on_full, deaths=record.deaths
+        )
+        inbox = Inbox(
+            self.context,
+            self.run_dir,
+            me,
+            mailbox,
+            directory=self._directory,
+            report=self._report,
+        )
+        return Reception(inbox, mailbox, record)
+
+    def begin(self) -> None:
+        """Let the handlers have what has come, and what will."""
+        if self._dispatcher is not None:
+            self._dispatcher.begin()
+
+    async def end(self) -> None:
+        """Handle nothing more; return when the message in hand is done with."""
+        if self._dispatcher is not None:
+            await self._dispatcher.end()
 
     def close(self) -> None:
         """Let go of everything; calls in flight fail, casts that are not handled are lost."""
@@ -111,30 +143,43 @@ class Bus:
         self._closed = True
         self._tick.cancel()
         self._unwatch()
-        for channel in self._channels.values():
+        if self._meter is not None:
+            self._meter.write(self.stats(), time.time())
+            self._meter.close()
+        for channel in {*self._channels.values(), *self._detours}:
             channel.close()
-        self.loop.remove_reader(self._inbox.fileno())
-        self._inbox.close()
+        if self._dispatcher is not None:
+            self._dispatcher.close()
         for end in (self._publisher, self._subscriber):
             if end is not None:
                 end.close()
-        self._record.close()
+        if self._reception is not None:
+            self._reception.inbox.close()
+            self._reception.record.close()
+        self._directory.close()
         self.context.destroy(linger=0)
 
     # --- the verbs --------------------------------------------------------------------------
 
-    async def call(self, to: str, request: Any, timeout: float = 5.0, *, trace: str = "") -> Any:
+    async def call(
+        self, to: str, request: Any, timeout: float = 5.0, *, trace: str | None = None
+    ) -> Any:
         """Ask, and wait for the answer at most `timeout` seconds.
 
-        Raises NoProcess, AgentDown, CallTimeout, RemoteError, Draining, MailboxFull,
-        NotAllowed.  After CallTimeout the request may still be handled.
+        `to` is a path, "pool:" and a capability, or a path after "HOST:" of another host.  Raises
+        NoProcess, AgentDown, CallTimeout, RemoteError, Draining, MailboxFull, NotAllowed.  After
+        CallTimeout the request may still be handled.
         """
         member = self._receiver(to, Acl.allows_call, "call")
+        if member.draining:
+            raise Draining(f"{member.path} takes no new work")
         if member.pid is None:
             raise AgentDown(f"{member.path} does not run now")
         channel = self._channel(member.path)
-        self._next_call += 1
-        call = Call(self._next_call, pack(request), trace)
+        if (through := channel.find_way()) != member.path:
+            check_interceptor(self._directory.member(through), through, member.path)
+        call = Call(self.next_call(), pack(request), TRACE.get() if trace is None else trace)
+        self.counters["sent"] += 1
         future = channel.call(call)
         expiry = self.loop.call_later(timeout, _expire, future, f"{member.path} has not answered")
         try:
@@ -143,15 +188,17 @@ class Bus:
             expiry.cancel()
             channel.forget_call(call.id)
 
-    def cast(self, to: str, message: Any, *, trace: str = "") -> None:
-        """Send one way; kept here until it is handled there.
+    def cast(self, to: str, message: Any, *, trace: str | None = None) -> None:
+        """Send one way; kept here until it is handled there, over the receiver's restarts.
 
-        Raises NoProcess, Draining, MailboxFull, NotAllowed, and then nothing is kept.
+        Raises NoProcess, MailboxFull, NotAllowed, and then nothing is kept.
         """
         member = self._receiver(to, Acl.allows_cast, "cast")
-        self._channel(member.path).cast(pack(message), trace)
+        channel = self._channels.get(member.path) or self._channel(member.path)
+        channel.cast(pack(message), TRACE.get() if trace is None else trace)
+        self.counters["sent"] += 1
 
-    def publish(self, topic: str, message: Any, *, trace: str = "") -> None:
+    def publish(self, topic: str, message: Any, *, trace: str | None = None) -> None:
         """Tell whoever has subscribed to `topic` and is there now.
 
         Raises ValueError if it is no topic, NotAllowed.
@@ -161,7 +208,8 @@ class Bus:
             raise NotAllowed(f"{self.me.path} may not publish on {topic}")
         if self._publisher is None:
             self._publisher = Publisher(self.context, self.run_dir, self.me, self.loop)
-        self._publisher.publish(topic, pack(message), trace)
+        self._publisher.publish(topic, pack(message), TRACE.get() if trace is None else trace)
+        self.counters["published"] += 1
 
     def subscribe(self, pattern: str) -> None:
         """From now on events of these topics come to handle_event, and their Gaps to handle_info.
@@ -172,7 +220,9 @@ class Bus:
         if not (mine or _NOBODY).acl.allows_subscribe(check_topic_pattern(pattern)):
             raise NotAllowed(f"{self.me.path} may not subscribe to {pattern}")
         if self._subscriber is None:
-            self._subscriber = Subscriber(self.context, self.run_dir, self.loop, self._inform)
+            self._subscriber = Subscriber(
+                self.context, self.run_dir, self.loop, self._inform, self.counters
+            )
         self._subscriber.subscribe(pattern)
 
     def unsubscribe(self, pattern: str) -> None:
@@ -181,48 +231,101 @@ class Bus:
             self._subscriber.unsubscribe(pattern)
 
     def monitor(self, path: str) -> None:
-        """One `Down(path, generation, reason)` to handle_info when this life ends; now, if none."""
+        """One `Down(path, generation, reason)` to handle_info when this life ends; now, if none.
+
+        Raises NoProcess for a path of another host: lives are followed within one host alone.
+        """
+        if host_of(path) is not None:
+            raise NoProcess(f"{path} is of another host and cannot be monitored from here")
         member = self._directory.member(path)
         if member is None or member.pid is None:
             self._inform(Down(path, 0 if member is None else member.generation, "noproc"))
         else:
             self._monitors[path] = member.generation
+            self._directory.follow(path)
 
     def demonitor(self, path: str) -> None:
         """Do not tell after all."""
-        self._monitors.pop(path, None)
+        if self._monitors.pop(path, None) is not None:
+            self._let_go(path)
+
+    async def receive(self, timeout: float | None = None) -> Any:
+        """The next Published, Gap or Down, if `handlers` is an Inbasket; else RuntimeError."""
+        if not isinstance(self._handlers, Inbasket):
+            raise RuntimeError("an Agent is given what comes by handle_event and handle_info")
+        return await self._handlers.take(timeout)
+
+    def send_after(self, delay_s: float, info: Any) -> asyncio.TimerHandle:
+        """Give `info` to handle_info in `delay_s` seconds; `cancel` what is returned to not."""
+        return self.loop.call_later(delay_s, self._inform, info)
 
     def find(self, capability: str | None = None) -> list[Member]:
         """The members that have this capability; None: all."""
         members = self._directory.members()
         return [m for m in members if capability is None or capability in m.capabilities]
 
-    async def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all casts are handled; False if `timeout` seconds were not enough."""
+    async def flush(self, timeout: float = 5.0, *, to_the_living: bool = False) -> bool:
+        """Wait until all casts are handled; False if `timeout` seconds were not enough.
+
+        `to_the_living`: do not wait for receivers that do not run now.
+        """
         deadline = self.loop.time() + timeout
-        while any(len(channel.outbox) for channel in self._channels.values()):
+        while any(
+            len(channel.outbox) and (channel.connected or not to_the_living)
+            for channel in self._channels.values()
+        ):
             if self.loop.time() >= deadline:
                 return False
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(_FLUSH_LOOK_S)
         return True
 
     def stats(self) -> dict[str, int]:
         """What was counted so far."""
+        counted = self.counters
+        queued = 0
+        if self._reception is not None:
+            counted = counted + self._reception.inbox.counters
+            queued = len(self._reception.mailbox)
         held = sum(len(channel.outbox) for channel in self._channels.values())
         connected = sum(channel.connected for channel in self._channels.values())
-        levels = {"queued": len(self._mailbox), "held": held, "connections": connected}
-        return {**self._inbox.counters, **self.counters, **levels}
+        return {**counted, "queued": queued, "held": held, "connections": connected}
 
     # --- for channels -------------------------------------------------------------------------
 
-    def dead_letter(self, path: str, letter: DeadLetter) -> None:
-        """A cast to `path` is given up."""
+    @property
+    def epoch(self) -> int:
+        """See Surroundings."""
+        return self._directory.epoch
+
+    def next_call(self) -> int:
+        """A number for a call."""
+        self._next_call += 1
+        return self._next_call
+
+    def find_way(self, channel: Channel) -> str:
+        """See Surroundings."""
+        sender, interceptors = channel.origin or self.me, self._directory.interceptors()
+        found = goes_to(interceptors, sender.path, channel.path, self.me.path)
+        straight = found == channel.path and channel.origin is None
+        (self._detours.discard if straight else self._detours.add)(channel)
+        return found
+
+    def drop_detour(self, channel: Channel) -> None:
+        """This channel is needed no longer."""
+        channel.close()
+        self._detours.discard(channel)
+        self._let_go(channel.carrier)
+
+    def dead_letter(self, channel: Channel, letter: DeadLetter) -> None:
+        """See Surroundings."""
         self.counters["dead_letters"] += 1
-        facts = {"path": path, "sender": self.me.path, "seq": letter.seq, "deaths": letter.deaths}
+        path, sender = channel.path, (channel.origin or self.me).path
+        facts = {"path": path, "sender": sender, "seq": letter.seq, "deaths": letter.deaths}
         self._report("dead_letter", {**facts, "payload": letter.payload, "trace": letter.trace})
 
-    def alive(self, path: str) -> bool:
-        """True if this receiver lives now."""
+    def look_for(self, path: str) -> bool:
+        """True if this receiver lives now; if it does not, `Channel.is_up` tells when it does."""
+        self._directory.follow(path)
         member = self._directory.member(path)
         return member is not None and member.pid is not None
 
@@ -235,17 +338,25 @@ class Bus:
     def _receiver(self, to: str, allows: Callable[[Acl, str], bool], verb: str) -> Member:
         if to.startswith(_POOL):
             member = self._of_pool(to.removeprefix(_POOL))
+        elif (host := host_of(to)) is not None:
+            member = self._of_host(host, to)
         else:
             found = self._directory.member(to)
             if found is None:
                 raise NoProcess(f"nobody on the bus has the path {to}")
             member = found
+        if member.ready and not member.inbox:
+            raise NoProcess(f"{member.path} takes no messages")
         mine = self._directory.member(self.me.path)
         if mine is not None and not allows(mine.acl, member.path):
             raise NotAllowed(f"{self.me.path} may not {verb} {member.path}")
-        if member.draining:
-            raise Draining(f"{member.path} takes no new work")
         return member
+
+    def _of_host(self, host: str, path: str) -> Member:
+        if self._directory.member(seat_of(host)) is None:
+            raise NoProcess(f"no other host is called {host} here")
+        gateway = self._directory.member(GATEWAY)
+        return Member(path=path, pid=None if gateway is None else gateway.pid)
 
     def _of_pool(self, capability: str) -> Member:
         pool = [m for m in self.find(capability) if m.pid is not None and not m.draining]
@@ -254,188 +365,78 @@ class Bus:
         self._next_member[capability] += 1
         return pool[self._next_member[capability] % len(pool)]
 
-    # --- what comes in ------------------------------------------------------------------------
-
-    def _drain(self) -> None:
-        if self._closed:
-            return
-        self._inbox.drain()
-        self._work()
-
-    def _work(self) -> None:
-        """Handle what has come, one at a time, a bounded number per turn of the loop."""
-        if self._working or self._closed:
-            return
-        mailbox, record = self._mailbox, self._record
-        for _ in range(_MESSAGES_PER_TURN):
-            if self._infos:
-                try:
-                    result = self._handle_info(self._infos.popleft())
-                except BaseException as error:
-                    self._give_up(error)
-                    return
-                if isinstance(result, Awaitable):
-                    self._go_on_later(self._finish_info(result))
-                    return
-                continue
-            entry = mailbox.begin()
-            if entry is None:
-                break
-            message = entry.message
-            if isinstance(message, Cast):
-                record.begin(entry.pair.sender, message.seq)
-                try:
-                    result = self._handle_cast(entry, message)
-                except BaseException as error:
-                    self._give_up(error)
-                    return
-                if isinstance(result, Awaitable):
-                    self._go_on_later(self._finish_cast(entry, result))
-                    return
-                record.clear()
-                mailbox.done(entry)
-            elif isinstance(message, Call) and self._start_call(entry, message):
-                return
-        self._inbox.send_acks()
-        if len(mailbox) or self._infos:
-            self.loop.call_soon(self._work)
-        if self._inbox.readable:
-            self.loop.call_soon(self._drain)
-
-    def _handle_info(self, info: Any) -> Any:
-        if self._subscriber is not None and self._subscriber.paused:
-            self._hold_events()
-        if self._handlers is None:
-            return None
-        if isinstance(info, Event):
-            try:
-                value = unpack(info.payload)
-            except BadFrame:
-                self.counters["malformed"] += 1
-                return None
-            self.counters["events"] += 1
-            return self._handlers.handle_event(info.topic, value)
-        return self._handlers.handle_info(info)
-
-    def _handle_cast(self, entry: Entry, message: Cast) -> Any:
-        try:
-            value = unpack(message.payload)
-        except BadFrame:
-            self.counters["malformed"] += 1
-            return None
-        self.counters["casts"] += 1
-        if self._handlers is None:
-            return None
-        origin = Origin(*entry.pair.sender, message.redelivered, message.trace)
-        return self._handlers.handle_cast(value, origin)
-
-    def _start_call(self, entry: Entry, call: Call) -> bool:
-        """Handle a call; True if that is not over yet."""
-        self.counters["calls"] += 1
-        try:
-            value = unpack(call.payload)
-            origin = Origin(*entry.pair.sender, False, call.trace)
-            result = self._handlers.handle_call(value, origin)
-            if isinstance(result, Awaitable):
-                self._go_on_later(self._finish_call(entry, call, result))
-                return True
-            answer: Reply | Failure = Reply(call.id, pack(result))
-        except Exception as error:
-            answer = _failure(call, error)
-        self._inbox.answer(entry, answer)
-        return False
-
-    async def _finish_info(self, result: Awaitable[Any]) -> None:
-        await result
-
-    async def _finish_cast(self, entry: Entry, result: Awaitable[Any]) -> None:
-        await result
-        self._record.clear()
-        self._mailbox.done(entry)
-
-    async def _finish_call(self, entry: Entry, call: Call, result: Awaitable[Any]) -> None:
-        try:
-            answer: Reply | Failure = Reply(call.id, pack(await result))
-        except Exception as error:
-            answer = _failure(call, error)
-        self._inbox.answer(entry, answer)
-
-    def _go_on_later(self, work: Any) -> None:
-        self._working = True
-        self._inbox.send_acks()
-        if self._inbox.readable:
-            self.loop.call_soon(self._drain)
-        self._task = self.loop.create_task(work)
-        self._task.add_done_callback(self._worked)
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        self._working = False
-        if self._closed or task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            self._give_up(error)
-        else:
-            self._work()
-
-    def _give_up(self, error: BaseException) -> None:
-        self._working = True
-        self._inbox.send_acks()
-        self._on_fault(error)
-
     def _fault_of_the_loop(self, error: BaseException) -> None:
         self.loop.call_exception_handler({"message": "a handler has raised", "exception": error})
 
     # --- the others ---------------------------------------------------------------------------
 
     def _inform(self, info: Any) -> None:
-        self._infos.append(info)
-        if len(self._infos) == 1:
-            self.loop.call_soon(self._work)
-        self._hold_events()
+        if self._dispatcher is not None:
+            self._dispatcher.inform(info)
+            if self._subscriber is not None:
+                self._subscriber.paused = self._dispatcher.crowded
 
-    def _hold_events(self) -> None:
-        """An agent that is behind leaves events in libzmq, which drops what is too much."""
+    def _resume_events(self) -> None:
         if self._subscriber is not None:
-            paused, self._subscriber.paused = self._subscriber.paused, len(self._infos) > _EVENTS
-            if paused and not self._subscriber.paused:
-                self.loop.call_soon(self._subscriber.drain)
+            self._subscriber.paused = False
+            self._subscriber.drain()
 
     def _changed(self, change: Change) -> None:
         match change:
             case Joined(member):
-                if member.path in self._channels and member.pid is not None:
-                    self._channels[member.path].is_up()
+                if member.pid is not None:
+                    for channel in self._carried_by(member.path):
+                        channel.is_up()
             case Down(path, generation, reason):
-                self._inbox.forget(Sender(path, generation))
-                if path in self._channels:
-                    self._channels[path].is_down(generation, reason)
+                if self._reception is not None:
+                    self._reception.inbox.forget(Sender(path, generation))
+                for channel in self._carried_by(path):
+                    channel.is_down(generation, reason)
                 if self._monitors.get(path) == generation:
-                    del self._monitors[path]
+                    self.demonitor(path)
                     self._inform(change)
             case Left(path):
                 self._left(path)
 
+    def _carried_by(self, path: str) -> list[Channel]:
+        if path == GATEWAY:
+            return [channel for channel in self._channels.values() if channel.carrier == path]
+        found = [channel for channel in self._detours if channel.carrier == path]
+        channel = self._channels.get(path)
+        return found if channel is None or channel.carrier != path else [channel, *found]
+
+    def _let_go(self, path: str) -> None:
+        """A connection to `path` is closed: follow it no longer, unless others need that."""
+        needed = any(each.connected or not each.idle for each in self._carried_by(path))
+        if path not in self._monitors and not needed:
+            self._directory.unfollow(path)
+
     def _left(self, path: str) -> None:
-        channel = self._channels.pop(path, None)
+        channel = self._channels.get(path)
         if channel is not None:
             channel.close()
             self.counters["lost_with_receiver"] += len(channel.outbox)
+            del self._channels[path]
+            self._detours.discard(channel)
+            self._let_go(channel.carrier)
 
     def _on_tick(self) -> None:
         self._tick = self.loop.call_later(_TICK_S, self._on_tick)
-        for path, channel in list(self._channels.items()):
+        for channel in {*self._channels.values(), *self._detours}:
             channel.probe()
             channel.idle_turns = channel.idle_turns + 1 if channel.idle else 0
-            if channel.idle_turns > _IDLE_TICKS and channel.connected:
+            if channel.idle_turns == _IDLE_TICKS:
                 channel.disconnect()
-            if not channel.connected and channel.idle and not self._directory.member(path):
-                del self._channels[path]
-
-
-def _failure(call: Call, error: Exception) -> Failure:
-    text = "".join(traceback.format_exception(error))
-    return Failure(call.id, type(error).__name__, str(error)[:1000], text[-10_000:])
+                self._let_go(channel.carrier)
+        self._ticks += 1
+        if self._reception is not None and self._ticks % _PRUNE_TICKS == 0:
+            self._reception.inbox.forget_gone()
+        if self._passage is not None:
+            self._passage.forget_gone()
+        if self._meter is not None:
+            self._meter.write(self.stats(), time.time())
+        if self._remarks is not None and self._ticks % _REMARK_TICKS == 0:
+            self._remarks.tell(self.stats())
 
 
 def _expire(future: asyncio.Future[bytes], what: str) -> None:

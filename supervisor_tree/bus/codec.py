@@ -18,6 +18,7 @@ import msgpack
 
 from supervisor_tree.bus.messages import (
     Ack,
+    Bye,
     Call,
     Cast,
     Event,
@@ -34,6 +35,7 @@ from supervisor_tree.bus.messages import (
 __all__ = [
     "MAX_FRAME_BYTES",
     "MAX_PAYLOAD_BYTES",
+    "MAX_TAKEN_BYTES",
     "SCHEMA",
     "BadFrame",
     "decode",
@@ -45,9 +47,12 @@ __all__ = [
 SCHEMA = 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - 4096  # room for the envelope
+# What a socket takes in: libzmq ends a connection over more, and tells nobody.  Up to this, what
+# is too large is counted as any other bad frame, and the connection stays.
+MAX_TAKEN_BYTES = 2 * MAX_FRAME_BYTES
 
 _KINDS: tuple[type[Any], ...] = (
-    *(Hello, Welcome, Refused, Cast, Skip, Ack, Call, Reply, Failure, Event, Tally),
+    *(Hello, Welcome, Refused, Cast, Skip, Ack, Call, Reply, Failure, Event, Tally, Bye),
 )
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
 _LARGEST = 2**63 - 1

@@ -15,7 +15,8 @@ The next generation gets it marked `redelivered`.  A cast *during whose handling
 generation has died `max_deliveries` times is taken out as a dead letter; those that had only
 queued behind it are innocent, and who was in hand is the receiver's word (`interrupted`).
 
-Calls travel in order with the casts, but are sent at most once and never kept.
+Calls travel in order with the casts.  One is kept until it is answered or given up, to be sent
+again to the same generation if that says that it has not got it; never to another.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ class _Letter:
 
     __slots__ = ("payload", "redelivered", "sent", "seq", "trace")
 
-    def __init__(self, seq: int, payload: bytes, trace: str) -> None:
+    def __init__(self, seq: int, payload: bytes | None, trace: str) -> None:
         self.seq = seq
-        self.payload: bytes | None = payload
+        self.payload = payload
         self.trace = trace
         self.sent = False
         self.redelivered = False
@@ -61,7 +62,8 @@ class _Letter:
 class Outbox:
     """What one sender holds for one receiver path.
 
-    `limit` messages, calls included, and `limit_bytes` of casts at most.
+    `limit` messages, calls included, and `limit_bytes` of casts at most.  `after` is the
+    number before the first: not 0 for who passes on what another has numbered.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Outbox:
         limit_bytes: int = _OUTBOX_BYTES,
         flight_bytes: int = _FLIGHT_BYTES,
         max_deliveries: int = 3,
+        after: int = 0,
     ) -> None:
         self.generation = 0  # of the receiver that was met last
         self.open = False
@@ -81,7 +84,8 @@ class Outbox:
         self._waiting: deque[_Letter] = deque()
         self._flight: deque[_Letter] = deque()  # sent, not acknowledged
         self._calls: deque[tuple[int, Call]] = deque()  # with the last cast before each
-        self._last = 0
+        self._asked: dict[int, tuple[int, Call]] = {}  # the same, sent and not answered, by id
+        self._last = after
         self._credit = 0
         self._bytes = 0
         self._flight_bytes = 0
@@ -109,6 +113,20 @@ class Outbox:
         self._waiting.append(_Letter(self._last, payload, trace))
         return self._last
 
+    def pass_on(self, seq: int, payload: bytes | None, trace: str, redelivered: bool) -> None:
+        """Keep a cast under the number that its own sender has given it; None: only the number.
+
+        Without a limit: what is under way between two others is bounded by the credit that
+        the sender has got.  One that was passed on already is ignored.
+        """
+        if seq <= self._last:
+            return
+        self._last = seq
+        self._bytes += len(payload or b"")
+        letter = _Letter(seq, payload, trace)
+        letter.redelivered = redelivered
+        self._waiting.append(letter)
+
     def put_call(self, call: Call) -> None:
         """Keep a call until its turn to be sent comes.  Raises OutboxFull."""
         if len(self) >= self._limit:
@@ -116,17 +134,29 @@ class Outbox:
         self._calls.append((self._last, call))
 
     def withdraw(self, id: int) -> bool:
-        """Forget a call that is not sent yet; False if it is."""
+        """Forget a call: it is answered, or given up.  False if it was sent."""
+        if self._asked.pop(id, None) is not None:
+            return False
         for entry in self._calls:
             if entry[1].id == id:
                 self._calls.remove(entry)
                 return True
         return False
 
+    @property
+    def asked(self) -> int:
+        """How many calls are sent and not answered."""
+        return len(self._asked)
+
+    @property
+    def base(self) -> int:
+        """The number of the oldest cast that is not acknowledged, or of the next."""
+        oldest = self._flight or self._waiting
+        return oldest[0].seq if oldest else self._last + 1
+
     def hello(self, path: str, generation: int) -> Hello:
         """What to begin with, as the sender of this path and generation."""
-        oldest = self._flight or self._waiting
-        return Hello(path, generation, oldest[0].seq if oldest else self._last + 1)
+        return Hello(path, generation, self.base)
 
     def welcomed(self, welcome: Welcome) -> list[DeadLetter]:
         """The receiver has said where it stands; a word from a former generation is ignored.
@@ -140,6 +170,7 @@ class Outbox:
         self._credit = welcome.credit if another else max(self._credit, welcome.credit)
         self._done(welcome.handled)
         self._rewind(welcome.received, another)
+        self._ask_again(welcome.called, another)
         self.open = True
         dead = []
         deaths = dict(welcome.interrupted)
@@ -161,6 +192,13 @@ class Outbox:
         """The connection is gone, and what was under way perhaps with it."""
         self.open = False
 
+    def rerouted(self) -> None:
+        """Somebody else is spoken to from now on, whose generations are others."""
+        self.lost()
+        self._asked.clear()
+        self.generation = 0
+        self._credit = 0
+
     def take(self, count: int, size: int) -> list[Cast | Skip | Call]:
         """What to send now: at most `count`, and beyond the first at most `size` bytes."""
         taken: list[Cast | Skip | Call] = []
@@ -172,7 +210,9 @@ class Outbox:
                 size -= len(calls[0][1].payload)
                 if size < 0 and taken:
                     break
-                taken.append(calls.popleft()[1])
+                entry = calls.popleft()
+                self._asked[entry[1].id] = entry
+                taken.append(entry[1])
                 continue
             if not waiting or not self._may_send(waiting[0]):
                 break
@@ -196,9 +236,10 @@ class Outbox:
         return {call.id for _after, call in self._calls}
 
     def drop_calls(self) -> list[Call]:
-        """Forget the calls that are not sent, and return them: their receiver is gone."""
+        """Forget all calls, and return those that are not sent: their receiver is gone."""
         calls = [call for _after, call in self._calls]
         self._calls.clear()
+        self._asked.clear()
         return calls
 
     def _may_send(self, letter: _Letter) -> bool:
@@ -226,3 +267,13 @@ class Outbox:
                 if not letter.sent:
                     break
                 letter.redelivered = True
+
+    def _ask_again(self, called: int, another: bool) -> None:
+        """What this generation has not got is still to be sent; a former's calls have failed."""
+        if not another:
+            again = [entry for id, entry in self._asked.items() if id > called]
+            self._calls.extendleft(reversed(again))
+            for _after, call in again:
+                del self._asked[call.id]
+        else:
+            self._asked.clear()

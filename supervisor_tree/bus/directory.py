@@ -7,45 +7,23 @@ lifecycle events) is not the bus's affair.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 from supervisor_tree.bus.delivery import DEFAULT_LIMIT
-from supervisor_tree.bus.mailbox import OnFull, Sender
-from supervisor_tree.bus.topics import path_matches_any, topic_matches, topic_pattern_within
+from supervisor_tree.bus.mailbox import Sender
+from supervisor_tree.bus.ways import Interceptors
+from supervisor_tree.core.specs import Acl, OnFull
 
-__all__ = ["Acl", "Change", "Directory", "Down", "Joined", "Left", "Member", "MemoryDirectory"]
-
-
-@dataclass(frozen=True, slots=True)
-class Acl:
-    """What one agent may do: patterns over the paths of receivers, and over topics."""
-
-    may_call: tuple[str, ...] = (">",)
-    may_cast: tuple[str, ...] = (">",)
-    may_publish: tuple[str, ...] = (">",)
-    may_subscribe: tuple[str, ...] = (">",)
-
-    def allows_call(self, path: str) -> bool:
-        """True if the agent may call the one at `path`."""
-        return path_matches_any(self.may_call, path)
-
-    def allows_cast(self, path: str) -> bool:
-        """True if the agent may cast to the one at `path`."""
-        return path_matches_any(self.may_cast, path)
-
-    def allows_publish(self, topic: str) -> bool:
-        """True if the agent may publish on `topic`."""
-        return any(topic_matches(pattern, topic) for pattern in self.may_publish)
-
-    def allows_subscribe(self, pattern: str) -> bool:
-        """True if `pattern` asks for no more than the agent may see."""
-        return any(topic_pattern_within(pattern, allowed) for allowed in self.may_subscribe)
+__all__ = ["Change", "Directory", "Down", "Joined", "Left", "Member", "MemoryDirectory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One agent of the tree.  `pid` None: it is between two lives, or stopped."""
+    """One agent of the tree.  `pid` None: it is between two lives, or stopped.
+
+    `inbox`: its code takes messages; known for certain only when it is `ready`.
+    """
 
     path: str
     generation: int = 0
@@ -54,8 +32,11 @@ class Member:
     capabilities: tuple[str, ...] = ()
     limit: int = DEFAULT_LIMIT
     on_full: OnFull = OnFull.REJECT
-    acl: Acl = Acl()
+    acl: Acl = field(default_factory=Acl)
     draining: bool = False
+    ready: bool = True
+    inbox: bool = True
+    intercepts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +68,33 @@ Change: TypeAlias = Joined | Down | Left
 class Directory(Protocol):
     """What the bus asks.  Watchers are called in the loop of the bus, after the change."""
 
+    @property
+    def epoch(self) -> int:
+        """Another number whenever anything but the lives of members may have changed."""
+
     def member(self, path: str) -> Member | None:
         """Who has this path; None if nobody has."""
 
     def members(self) -> list[Member]:
         """All, in the order of the tree."""
 
+    def interceptors(self) -> Interceptors:
+        """Those who intercept, the dead too, in the order of the tree."""
+
     def identify(self, pid: int) -> Sender | None:
         """Whose life this process is; None if it is none that is known."""
 
     def watch(self, watcher: Callable[[Change], None]) -> Callable[[], None]:
-        """Tell `watcher` of each change; call what is returned to end that."""
+        """Tell `watcher` of changes to those that are followed; call the result to end that."""
+
+    def follow(self, path: str) -> None:
+        """Changes to this member matter from now on."""
+
+    def unfollow(self, path: str) -> None:
+        """They no longer do."""
+
+    def close(self) -> None:
+        """Nothing more will be asked."""
 
 
 class MemoryDirectory:
@@ -111,8 +108,14 @@ class MemoryDirectory:
         self._members: dict[str, Member] = {}
         self._pids: dict[int, Sender] = {}
         self._watchers: list[Callable[[Change], None]] = []
+        self._epoch = 0
         for member in members or []:
             self.apply(Joined(member))
+
+    @property
+    def epoch(self) -> int:
+        """See Directory."""
+        return self._epoch
 
     def member(self, path: str) -> Member | None:
         """See Directory."""
@@ -121,6 +124,10 @@ class MemoryDirectory:
     def members(self) -> list[Member]:
         """See Directory."""
         return list(self._members.values())
+
+    def interceptors(self) -> Interceptors:
+        """See Directory."""
+        return tuple((m.path, m.intercepts) for m in self._members.values() if m.intercepts)
 
     def identify(self, pid: int) -> Sender | None:
         """See Directory."""
@@ -131,10 +138,20 @@ class MemoryDirectory:
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
+    def follow(self, path: str) -> None:
+        """See Directory; here every change is told."""
+
+    def unfollow(self, path: str) -> None:
+        """See Directory."""
+
+    def close(self) -> None:
+        """See Directory."""
+
     def apply(self, change: Change) -> None:
         """Take a change in, and tell the watchers."""
         match change:
             case Joined(member):
+                self._epoch += 1
                 self._members[member.path] = member
                 if member.pid is not None:
                     self._forget_pids(member.path)
@@ -144,6 +161,7 @@ class MemoryDirectory:
                 if known is not None and known.generation == generation:
                     self._members[path] = replace(known, pid=None)
             case Left(path):
+                self._epoch += 1
                 self._members.pop(path, None)
                 self._forget_pids(path)
         for watcher in list(self._watchers):

@@ -16,6 +16,8 @@ from typing import Any
 
 import zmq
 
+from supervisor_tree.bus.place import binding, is_shared
+
 __all__ = ["main", "publish_address", "subscribe_address"]
 
 _WAITING = 10_000  # events per subscriber, and per publisher
@@ -40,7 +42,7 @@ def main(ctx: Any = None) -> None:
     run_dir = Path(os.environ["SUPERVISOR_TREE_RUN_DIR"])
     (run_dir / "inbox").mkdir(mode=0o700, exist_ok=True)
     context = zmq.Context()
-    former = os.umask(0o177)
+    known = () if is_shared(run_dir) else {0, os.geteuid()}
     try:
         incoming = context.socket(zmq.XSUB)
         outgoing = context.socket(zmq.XPUB)
@@ -48,14 +50,13 @@ def main(ctx: Any = None) -> None:
             (incoming, publish_address(run_dir)),
             (outgoing, subscribe_address(run_dir)),
         ):
-            for uid in {0, os.geteuid()}:
+            for uid in known:  # where it is shared, the directory lets in whom it shall
                 sock.setsockopt(zmq.IPC_FILTER_UID, uid)
             sock.setsockopt(zmq.MAXMSGSIZE, _MAX_BYTES)
             sock.setsockopt(zmq.RCVHWM, _WAITING)
             sock.setsockopt(zmq.SNDHWM, _WAITING)
-            sock.bind(address)
-        os.umask(former)
+            with binding(run_dir):
+                sock.bind(address)
         zmq.proxy(incoming, outgoing)
     finally:
-        os.umask(former)
         context.destroy(linger=0)

@@ -3,51 +3,65 @@
 Who a peer is, is the kernel's word: libzmq notes SO_PEERCRED of each connection, the
 directory knows whose life the process is.  What a peer says of itself is only compared with
 that.  Looked up once per connection: a routing id that libzmq has given names one connection
-for ever, and a peer that brings its own is not heard.
+for ever, and a peer that brings its own is not heard.  The host's own gateway alone speaks for
+others: for those of the hosts that the directory knows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import zmq
 
-from supervisor_tree.bus.codec import MAX_FRAME_BYTES, BadFrame, decode, encode
+from supervisor_tree.bus.codec import MAX_TAKEN_BYTES, BadFrame, decode, encode
 from supervisor_tree.bus.directory import Directory
 from supervisor_tree.bus.mailbox import Entry, Mailbox, Pair, Sender, Verdict
-from supervisor_tree.bus.messages import Call, Cast, Failure, Hello, Message, Refused, Reply, Skip
+from supervisor_tree.bus.messages import (
+    Bye,
+    Call,
+    Cast,
+    Failure,
+    Hello,
+    Message,
+    Refused,
+    Reply,
+    Skip,
+)
+from supervisor_tree.bus.place import binding, inbox_address, inbox_name, known_uids
+from supervisor_tree.bus.ways import comes_from
+from supervisor_tree.core.hosts import GATEWAY, host_of, seat_of
 
-__all__ = ["HEARTBEAT_MS", "HEARTBEAT_TIMEOUT_MS", "Inbox", "inbox_address", "inbox_name"]
+__all__ = [
+    "HEARTBEAT_MS",
+    "HEARTBEAT_TIMEOUT_MS",
+    "Inbox",
+    "credentials",
+]
 
 _FRAMES_PER_TURN = 64
 _WAITING_FRAMES = 10_000
+_UNSENT = 64  # answers kept for senders whose connections are interrupted
 _PEERS = 4096  # connections remembered; libzmq does not say when one ends
+# Asked by senders alone, who have something to lose.  A receiver owes a stopped sender nothing
+# but answers, and asking both ways would cost twice as much: 1,000 idle agents notice.
 HEARTBEAT_MS = 500
 HEARTBEAT_TIMEOUT_MS = 1500
-
-
-def inbox_name(path: str) -> str:
-    """The file name that stands for a path of any length (a socket's has at most 107 bytes)."""
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
-
-
-def inbox_address(run_dir: Path, path: str) -> str:
-    """Where the agent of this path listens."""
-    return f"ipc://{run_dir}/inbox/{inbox_name(path)}"
 
 
 class _Peer:
     """One connection."""
 
-    __slots__ = ("may_call", "may_cast", "pair", "pid", "sender")
+    __slots__ = ("may_call", "may_cast", "origin", "pair", "pid", "sender", "to")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.sender: Sender | None = None
+        self.sender: Sender | None = None  # whose process it is
+        self.origin: Sender | None = None  # whose messages they are
+        self.to = ""  # for whom
         self.pair: Pair | None = None
         self.may_call = self.may_cast = True
 
@@ -67,7 +81,7 @@ class Inbox:
         mailbox: Mailbox,
         *,
         directory: Directory,
-        report: Callable[[str, dict[str, object]], None],
+        report: Callable[[str, dict[str, Any]], object],
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.mailbox = mailbox
@@ -76,20 +90,18 @@ class Inbox:
         self._report = report
         self._peers: dict[bytes, _Peer] = {}
         self._routes: dict[Sender, bytes] = {}
-        self._uids = {0, os.geteuid()}
+        self._unsent: deque[tuple[Sender, Reply | Failure]] = deque(maxlen=_UNSENT)
+        self._epoch = directory.epoch
+        self._uids = known_uids(run_dir)
         self._socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_TAKEN_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, _WAITING_FRAMES)
         self._socket.setsockopt(zmq.SNDHWM, _WAITING_FRAMES)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-        former = os.umask(0o177)
-        try:
+        self._file = run_dir / "inbox" / inbox_name(me.path)
+        with binding(run_dir):
             self._socket.bind(inbox_address(run_dir, me.path))
-        finally:
-            os.umask(former)
 
     def fileno(self) -> int:
         """Readable when there may be something to `drain`; an edge, not a level."""
@@ -102,6 +114,8 @@ class Inbox:
 
     def drain(self) -> None:
         """Take in what has come, up to a limit per call."""
+        if self._directory.epoch != self._epoch:
+            self._look_at_peers_again()
         receive, peers = self._socket.recv, self._peers
         for _ in range(_FRAMES_PER_TURN):
             try:
@@ -129,26 +143,51 @@ class Inbox:
                 self._send(route, ack)
 
     def answer(self, entry: Entry, answer: Reply | Failure) -> None:
-        """Send the answer of a call, or drop and count it."""
+        """Send the answer of a call; if its sender cannot be reached, when it is there again."""
         assert isinstance(entry.route, bytes)
-        self._send(entry.route, answer)
+        sender = entry.pair.sender
+        if not self._send(self._routes.get(sender, entry.route), answer):
+            self._unsent.append((sender, answer))
 
     def forget(self, sender: Sender) -> None:
         """This life of a sender is over."""
         self._routes.pop(sender, None)
         self.mailbox.forget(sender)
-        for route in [r for r, peer in self._peers.items() if peer.sender == sender]:
-            if self._peers[route].pair is not None:
-                self._peers[route].pair = None
+        for route, peer in list(self._peers.items()):
+            if sender in (peer.sender, peer.origin):
+                del self._peers[route]
+                if peer.pair is not None and peer.origin == sender:
+                    self._routes.pop(peer.pair.sender, None)
+                    self.mailbox.forget(peer.pair.sender)
+
+    def forget_gone(self) -> None:
+        """Forget the senders whose lives are over, as far as the directory knows."""
+        for name, route in list(self._routes.items()):
+            peer = self._peers.get(route)
+            origin = None if peer is None else peer.origin
+            if origin is None:
+                self.forget(name)
+            elif self._is_gone(origin):
+                self.forget(origin)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; libzmq would leave the socket's file."""
         self._socket.close(linger=0)
+        self._file.unlink(missing_ok=True)
+
+    def _is_gone(self, sender: Sender) -> bool:
+        if host_of(sender.path) is None:
+            member = self._directory.member(sender.path)
+            if member is None or member.pid is None:
+                return True
+            return member.generation != sender.generation
+        peer, gateway = self._peers.get(self._routes[sender]), self._directory.member(GATEWAY)
+        return peer is None or gateway is None or gateway.pid != peer.pid
 
     # --- in ---------------------------------------------------------------------------------
 
     def _meet(self, route: bytes, part: zmq.Frame) -> _Peer | None:
-        uid, pid = _credentials(part)
+        uid, pid = credentials(part)
         if uid not in self._uids or pid is None or not route.startswith(b"\0"):
             self.counters["strangers"] += 1
             return None
@@ -165,8 +204,8 @@ class Inbox:
             return
         mailbox = self.mailbox
         for message in messages:
-            if isinstance(message, Hello):
-                self._hello(route, peer, message)
+            if isinstance(message, Hello | Bye):
+                self._introduced(route, peer, message)
             elif not isinstance(message, Cast | Call | Skip):
                 self.counters["malformed"] += 1
             elif peer.pair is None:
@@ -188,26 +227,95 @@ class Inbox:
             if isinstance(entry.message, Call):
                 self._refuse(entry.route, entry.message, "MailboxFull")
 
+    def _introduced(self, route: bytes, peer: _Peer, message: Hello | Bye) -> None:
+        if isinstance(message, Hello):
+            self._hello(route, peer, message)
+        elif peer.sender is not None:
+            self.forget(peer.sender)
+
     def _hello(self, route: bytes, peer: _Peer, hello: Hello) -> None:
-        sender = self._directory.identify(peer.pid)
+        sender = self._who_is(peer.pid, Sender(hello.path, hello.generation))
         if sender is None:
-            self.counters["unknown"] += 1
-            self._send(route, Refused("unknown"))
+            owner = self._owner_of(peer.pid)
+            if owner is None:
+                self.counters["unknown"] += 1
+                self._send(route, Refused("unknown"))
+            else:
+                self._forged(route, peer, owner, hello)
             return
         if sender != (hello.path, hello.generation):
-            self.counters["forged"] += 1
-            facts = {"sender": sender.path, "generation": sender.generation, "pid": peer.pid}
-            self._report("forged", {**facts, "claimed": hello.path, "as": hello.generation})
-            self._send(route, Refused("forged"))
+            self._forged(route, peer, sender, hello)
             return
-        member = self._directory.member(sender.path)
-        if member is not None:
-            peer.may_call = member.acl.allows_call(self._me.path)
-            peer.may_cast = member.acl.allows_cast(self._me.path)
         peer.sender = sender
-        peer.pair, welcome = self.mailbox.hello(sender, hello.base)
-        self._routes[sender] = route
+        peer.origin = Sender(hello.of, hello.of_generation) if hello.of else sender
+        peer.to = hello.to or self._me.path
+        if not self._is_on_its_way(peer):
+            peer.pair = None
+            self._not_allowed(peer, "pass by")
+            self._send(route, Refused("way"))
+            return
+        self._permit(peer, peer.origin, peer.to)
+        peer.pair, welcome = self.mailbox.hello(peer.origin, hello.base, hello.to)
+        self._routes[peer.pair.sender] = route
         self._send(route, welcome)
+        if self._unsent:
+            self._send_unsent(peer.pair.sender, route)
+
+    def _send_unsent(self, sender: Sender, route: bytes) -> None:
+        for entry in [entry for entry in self._unsent if entry[0] == sender]:
+            self._unsent.remove(entry)
+            self._send(route, entry[1])
+
+    def _is_on_its_way(self, peer: _Peer) -> bool:
+        """Whether what this peer brings comes to us by it (`bus.ways`)."""
+        assert peer.sender is not None
+        assert peer.origin is not None
+        expected = comes_from(
+            self._directory.interceptors(), peer.origin.path, peer.to, self._me.path
+        )
+        by_itself = expected == peer.origin.path
+        return peer.sender.path == expected and (peer.sender == peer.origin) is by_itself
+
+    def _forged(self, route: bytes, peer: _Peer, sender: Sender, hello: Hello) -> None:
+        self.counters["forged"] += 1
+        facts = {"sender": sender.path, "generation": sender.generation, "pid": peer.pid}
+        self._report("forged", {**facts, "claimed": hello.path, "as": hello.generation})
+        self._send(route, Refused("forged"))
+
+    def _owner_of(self, pid: int) -> Sender | None:
+        """Whose process this is, if it leads no life itself: each life has a session."""
+        try:
+            return self._directory.identify(os.getsid(pid))
+        except ProcessLookupError:
+            return None
+
+    def _look_at_peers_again(self) -> None:
+        """The policy may have changed, and what a connection may do is not asked per message."""
+        self._epoch = self._directory.epoch
+        for peer in self._peers.values():
+            if peer.origin is None:
+                continue
+            if self._is_on_its_way(peer):
+                self._permit(peer, peer.origin, peer.to)
+            else:
+                peer.pair = None  # it is to say Hello where its messages go now
+
+    def _permit(self, peer: _Peer, sender: Sender, to: str) -> None:
+        host = host_of(sender.path)
+        member = self._directory.member(sender.path if host is None else seat_of(host))
+        if member is not None:
+            peer.may_call = member.acl.allows_call(to)
+            peer.may_cast = member.acl.allows_cast(to)
+
+    def _who_is(self, pid: int, claim: Sender) -> Sender | None:
+        member = self._directory.member(claim.path)
+        if member is not None and (member.pid, member.generation) == (pid, claim.generation):
+            return claim
+        owner = self._directory.identify(pid)
+        host = host_of(claim.path)
+        if host is None or owner is None or owner.path != GATEWAY:
+            return owner
+        return claim if self._directory.member(seat_of(host)) is not None else owner
 
     def _call(self, route: bytes, peer: _Peer, pair: Pair, call: Call) -> None:
         me = self._directory.member(self._me.path)
@@ -216,21 +324,25 @@ class Inbox:
             self._refuse(route, call, "NotAllowed")
         elif me is not None and me.draining:
             self._refuse(route, call, "Draining")
-        elif self.mailbox.arrived(pair, call, route) is Verdict.FULL:
-            self.counters["full"] += 1
-            self._refuse(route, call, "MailboxFull")
+        else:
+            verdict = self.mailbox.arrived(pair, call, route)
+            if verdict is not Verdict.QUEUED:
+                self.counters[verdict.value] += 1
+            if verdict is Verdict.FULL:
+                self._refuse(route, call, "MailboxFull")
 
     def _not_allowed(self, peer: _Peer, verb: str) -> bool:
         assert peer.sender is not None
         self.counters["not_allowed"] += 1
-        self._report("not_allowed", {"sender": peer.sender.path, "verb": verb})
+        sender = peer.sender if verb == "pass by" or peer.origin is None else peer.origin
+        self._report("not_allowed", {"sender": sender.path, "verb": verb})
         return False
 
     def _refuse(self, route: object, call: Call, type: str) -> None:
         assert isinstance(route, bytes)
         self._send(route, Failure(call.id, type, f"{self._me.path} has refused a call"))
 
-    def _send(self, route: bytes, message: Message) -> None:
+    def _send(self, route: bytes, message: Message) -> bool:
         try:
             self._socket.send_multipart([route, encode([message])], zmq.NOBLOCK)
         except zmq.ZMQError as error:
@@ -238,9 +350,11 @@ class Inbox:
             self.counters["answers_unreachable" if gone else "answers_dropped"] += 1
             if gone:
                 self._peers.pop(route, None)
+            return False
+        return True
 
 
-def _credentials(frame: zmq.Frame) -> tuple[int | None, int | None]:
+def credentials(frame: zmq.Frame) -> tuple[int | None, int | None]:
     """(uid, pid) of the sending process, from "localhost:UID:GID:PID"; None where unknown."""
     try:
         _host, uid, _gid, pid = str(frame.get("Peer-Address")).rsplit(":", 3)

@@ -1,26 +1,27 @@
 """The receiver's half of delivery (the sender's is `bus.delivery`): no I/O, no clock.
 
 **The receiver** has one `Mailbox` for all its senders, each known as (path, generation).
-It takes a cast only if it is the next of its pair, so what is sent twice is handled once,
-and what has got lost (`Verdict.GAP`) is asked for again.  It acknowledges cumulatively, and
-only what is done.  Credit bounds what a sender may have under way: an equal part of the limit.
+It takes a cast only if it is the next of its pair, so what is sent twice is handled once, and
+what has got lost (`Verdict.GAP`) is asked for again.  A call it takes once, too: its Welcome
+says how far they have come.  It acknowledges cumulatively, and only what is done.  Credit
+bounds what a sender may have under way: an equal part of the limit.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from supervisor_tree.bus.delivery import DEFAULT_LIMIT
 from supervisor_tree.bus.messages import Ack, Call, Cast, Skip, Welcome
+from supervisor_tree.core.specs import OnFull
 
 __all__ = [
     "Deaths",
     "Entry",
     "Mailbox",
-    "OnFull",
     "Pair",
     "Sender",
     "Verdict",
@@ -41,13 +42,6 @@ class Sender(NamedTuple):
 Deaths: TypeAlias = Mapping[Sender, Mapping[int, int]]
 
 
-class OnFull(StrEnum):
-    """What a full mailbox does with one more message."""
-
-    REJECT = "reject"  # casts wait with their senders, calls are answered MailboxFull
-    DROP_OLDEST = "drop_oldest"  # the message that has waited longest is dropped and counted
-
-
 class Verdict(Enum):
     """What became of an arrival."""
 
@@ -55,18 +49,28 @@ class Verdict(Enum):
     DUPLICATE = "duplicate"
     GAP = "gap"  # something before it was lost: answer with the pair's Welcome
     LOST = "lost"  # the same, and the Welcome has been sent already
-    FULL = "full"  # a call that finds no room
+    FULL = "full"  # a call that finds no room, a cast beyond its sender's credit
 
 
 class Pair:
-    """What the receiver knows of one sender."""
+    """What the receiver knows of one sender.
 
-    __slots__ = ("_acked", "credit", "in_hand", "received", "resolved", "sender", "told_gap")
+    `to` is not empty where the receiver only passes on what is for another: the pair is then
+    called `sender`, after both, and its sender's own name is `origin`.
+    """
 
-    def __init__(self, sender: Sender, before: int) -> None:
+    __slots__ = (
+        *("_acked", "called", "credit", "in_hand", "origin", "received", "resolved"),
+        *("sender", "to", "told_gap"),
+    )
+
+    def __init__(self, sender: Sender, before: int, origin: Sender, to: str = "") -> None:
         self.sender = sender
+        self.origin = origin
+        self.to = to
         self.received = before  # the highest number that was taken in
         self.resolved = before  # the highest that was handled or dropped
+        self.called = 0  # the highest id of a call that has arrived
         self.in_hand = 0
         self.credit = 0
         self.told_gap = False
@@ -124,11 +128,12 @@ class Mailbox:
         """How many senders are known, those that are gone included."""
         return len(self._pairs) + len(self._gone)
 
-    def hello(self, sender: Sender, base: int) -> tuple[Pair, Welcome]:
+    def hello(self, origin: Sender, base: int, to: str = "") -> tuple[Pair, Welcome]:
         """A sender begins, or begins again; `base` is its oldest cast without an ack."""
+        sender = Sender(f"{origin.path} {to}", origin.generation) if to else origin
         pair = self._pairs.get(sender) or self._gone.pop(sender, None)
         if pair is None:
-            pair = Pair(sender, base - 1)
+            pair = Pair(sender, base - 1, origin, to)
         self._pairs[sender] = pair
         if pair.received < base - 1:  # it has given up what we never got
             pair.received = pair.resolved = base - 1
@@ -139,11 +144,14 @@ class Mailbox:
         self._grant(pair)
         deaths = self._deaths.get(pair.sender, {})
         over = tuple(item for item in sorted(deaths.items()) if item[0] > pair.received)
-        return Welcome(self.generation, pair.handled, pair.received, pair.credit, over)
+        return Welcome(self.generation, pair.handled, pair.received, pair.credit, over, pair.called)
 
     def arrived(self, pair: Pair, message: Cast | Call | Skip, route: object = None) -> Verdict:
         """Take one message of a pair in."""
         if isinstance(message, Call):
+            if message.id <= pair.called:
+                return Verdict.DUPLICATE
+            pair.called = message.id
             if len(self._queue) >= self._limit and self._on_full is OnFull.REJECT:
                 return Verdict.FULL
             self._queue.append(Entry(pair, message, route))
@@ -154,6 +162,8 @@ class Mailbox:
                 return Verdict.DUPLICATE
             told, pair.told_gap = pair.told_gap, True
             return Verdict.LOST if told else Verdict.GAP
+        if seq > pair.credit:
+            return Verdict.FULL
         pair.received = seq
         pair.told_gap = False
         self._queue.append(Entry(pair, message, route))
@@ -175,7 +185,7 @@ class Mailbox:
         while self._queue:
             entry = self._queue.popleft()
             message = entry.message
-            if isinstance(message, Skip):
+            if isinstance(message, Skip) and not entry.pair.to:
                 self._resolve(entry.pair, message.seq)
                 continue
             if isinstance(message, Cast):
@@ -188,6 +198,15 @@ class Mailbox:
         if isinstance(entry.message, Cast):
             entry.pair.in_hand = 0
             self._resolve(entry.pair, entry.message.seq)
+
+    def release(self, entry: Entry) -> None:
+        """It is passed on, and so neither in hand nor done with."""
+        entry.pair.in_hand = 0
+
+    def passed(self, pair: Pair, handled: int) -> None:
+        """Whoever it was passed on to is done with all up to this number."""
+        if handled > pair.resolved:
+            self._resolve(pair, handled)
 
     def acks(self) -> list[tuple[Sender, Ack]]:
         """What senders have not been told yet."""

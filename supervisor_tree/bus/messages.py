@@ -2,8 +2,8 @@
 
 Between a sender and an inbox:
 
-    sender -> inbox   Hello, Cast, Skip, Call        inbox -> sender   Welcome, Refused, Ack,
-                                                                       Reply, Failure
+    sender -> inbox   Hello, Cast, Skip, Call,       inbox -> sender   Welcome, Refused, Ack,
+                      Bye                                              Reply, Failure
 
 A sender says Hello first, and after every interruption; nothing else is taken before it.
 Welcome tells it which generation it has met, how far that has come, and how much it may send.
@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 __all__ = [
     "Ack",
+    "Bye",
     "Call",
     "Cast",
     "Event",
@@ -36,12 +37,17 @@ __all__ = [
 class Hello(NamedTuple):
     """I am generation `generation` of `path`; my oldest cast that is not acknowledged is `base`.
 
-    Path and generation are a claim: the receiver compares them with the kernel's word.
+    Path and generation are a claim: the receiver compares them with the kernel's word.  `to` is
+    for whom the casts and calls are that follow, if not for the one who is spoken to; they are
+    those of generation `of_generation` of `of`, if not one's own (`bus.ways`).
     """
 
     path: str
     generation: int
     base: int
+    to: str = ""
+    of: str = ""
+    of_generation: int = 0
 
 
 class Welcome(NamedTuple):
@@ -49,7 +55,7 @@ class Welcome(NamedTuple):
 
     It is done with your casts up to `handled` and has got those up to `received`; you may
     send up to `credit`.  `interrupted` is [(seq, deaths)]: casts of yours during whose
-    handling so many generations have died.
+    handling so many generations have died.  `called`: your calls up to this id have arrived.
     """
 
     generation: int
@@ -57,10 +63,16 @@ class Welcome(NamedTuple):
     received: int
     credit: int
     interrupted: tuple[tuple[int, int], ...] = ()
+    called: int = 0
 
 
 class Refused(NamedTuple):
-    """Not heard.  `reason`: "hello" (say it first), "unknown" (try again), "forged"."""
+    """Not heard.
+
+    `reason`: "hello" (say it first), "unknown" (try again), "forged", "way" (others stand between
+    us, or no longer do: look again); and of a gateway, "nobody" (there is no such receiver),
+    "down" (it does not run now), "unreachable" (its host is not).
+    """
 
     reason: str
 
@@ -92,7 +104,7 @@ class Ack(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request; `id` is the caller's own number of it on this connection."""
+    """A request; `id` is the caller's own number of it, greater than those before."""
 
     id: int
     payload: bytes
@@ -113,6 +125,10 @@ class Failure(NamedTuple):
     type: str
     message: str
     text: str = ""
+
+
+class Bye(NamedTuple):
+    """I shall say nothing more: of a sender whose end the receiver cannot see by itself."""
 
 
 class Event(NamedTuple):
@@ -136,5 +152,5 @@ class Tally(NamedTuple):
 
 
 Message: TypeAlias = (
-    Hello | Welcome | Refused | Cast | Skip | Ack | Call | Reply | Failure | Event | Tally
+    Hello | Welcome | Refused | Cast | Skip | Ack | Call | Reply | Failure | Event | Tally | Bye
 )

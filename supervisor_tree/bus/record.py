@@ -7,6 +7,7 @@ left.  A shared mapping of a file is the kernel's: what is stored there survives
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgpack
 
 from supervisor_tree.bus.mailbox import Sender, one_more_death
+from supervisor_tree.bus.place import DEATHS, HAND
 
 __all__ = ["Record"]
 
@@ -30,18 +32,20 @@ class Record:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        path = directory / f"{name}.hand"
+        path = directory / f"{name}{HAND}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, _SIZE)
+            os.posix_fallocate(fd, 0, _SIZE)  # a full disk is an errno here, and a SIGBUS later
             self._map = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
-        ledger = directory / f"{name}.deaths"
+        ledger = directory / f"{name}{DEATHS}"
         former, over = _read(ledger), self._in_hand()
         self.deaths = one_more_death(former, over)
         if over is not None:
-            _write(ledger, self.deaths)
+            # On a full disk this death is forgotten: better than an agent that cannot start.
+            with contextlib.suppress(OSError):
+                _write(ledger, self.deaths)
         self.clear()
         self._sender: Sender | None = None
 

@@ -9,18 +9,19 @@ more, for each topic, how far it had come.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import zmq
 
-from supervisor_tree.bus.codec import MAX_FRAME_BYTES, BadFrame, decode, encode
+from supervisor_tree.bus.codec import MAX_TAKEN_BYTES, BadFrame, decode, encode
 from supervisor_tree.bus.exchange import publish_address, subscribe_address
 from supervisor_tree.bus.mailbox import Sender
 from supervisor_tree.bus.messages import Event, Tally
-from supervisor_tree.bus.topics import topic_frame, topic_matches, topic_prefix
+from supervisor_tree.bus.topics import topic_frame, topic_prefix
+from supervisor_tree.core.patterns import topic_matches
 
 __all__ = ["Gap", "Publisher", "Subscriber"]
 
@@ -29,6 +30,7 @@ _FRAMES_PER_TURN = 256
 _TALLY_S = 0.5
 _STREAMS = 10_000  # (publisher, topic) remembered
 _RECONNECT_MS, _RECONNECT_MAX_MS = 1, 100
+_KINDS = frozenset({Event, Tally})  # what comes over the exchange
 
 
 class Gap(NamedTuple):
@@ -62,7 +64,8 @@ class Publisher:
         seq = self._last.pop(topic, 0) + 1
         self._last[topic] = self._untold[topic] = seq
         event = Event(self._me.path, self._me.generation, topic, seq, payload, trace)
-        self._socket.send_multipart([topic_frame(topic), encode([event])], zmq.NOBLOCK)
+        self._socket.send(topic_frame(topic), zmq.NOBLOCK | zmq.SNDMORE)
+        self._socket.send(encode([event]), zmq.NOBLOCK)
         if self._timer is None:
             self._timer = self._loop.call_later(_TALLY_S, self._tell)
 
@@ -95,11 +98,12 @@ class Subscriber:
         run_dir: Path,
         loop: asyncio.AbstractEventLoop,
         deliver: Callable[[Event | Gap], None],
+        counters: Counter[str],
     ) -> None:
-        self.malformed = 0
         self.paused = False
         self._loop = loop
         self._deliver = deliver
+        self._counters = counters
         self._patterns: set[str] = set()
         self._last: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
         self._socket = _socket(context, zmq.SUB, subscribe_address(run_dir))
@@ -143,13 +147,14 @@ class Subscriber:
             messages: list[Any] = decode(frames[1]) if len(frames) == 2 else []
         except BadFrame:
             messages = []
-        if not messages or not all(isinstance(m, Event | Tally) for m in messages):
-            self.malformed += 1
+        if not messages or not _KINDS.issuperset(map(type, messages)):
+            self._counters["malformed"] += 1
             return
         for message in messages:
-            topic = message.topic
-            if any(topic_matches(pattern, topic) for pattern in self._patterns):
-                self._take(message)
+            for pattern in self._patterns:
+                if topic_matches(pattern, message.topic):
+                    self._take(message)
+                    break
 
     def _take(self, message: Event | Tally) -> None:
         stream = (message.path, message.topic)
@@ -174,7 +179,7 @@ def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) ->
     sock.setsockopt(zmq.LINGER, 0)
     sock.setsockopt(zmq.SNDHWM, _WAITING)
     sock.setsockopt(zmq.RCVHWM, _WAITING)
-    sock.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+    sock.setsockopt(zmq.MAXMSGSIZE, MAX_TAKEN_BYTES)
     sock.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
     sock.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
     sock.connect(address)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from supervisor_tree.bus.directory import (
-    Acl,
     Change,
     Down,
     Joined,
@@ -16,6 +15,7 @@ from supervisor_tree.bus.directory import (
     MemoryDirectory,
 )
 from supervisor_tree.bus.mailbox import Sender
+from supervisor_tree.core.specs import Acl
 
 BOT = Member(path="/bot", generation=1, pid=100)
 
