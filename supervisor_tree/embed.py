@@ -19,24 +19,38 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from supervisor_tree import config
-from supervisor_tree.agents.payload import dump_target
-from supervisor_tree.control.client import ControlClient
+from supervisor_tree.bus.speaker import Speaker
+from supervisor_tree.control.client import ControlClient, check_limit
 from supervisor_tree.control.facts import add_facts
-from supervisor_tree.core.specs import ChildSpec, Logs, SupervisorSpec, spec_from_data, to_data
-from supervisor_tree.errors import NoHost, OperationFailed, TimedOut
+from supervisor_tree.core.specdata import spec_from_data
+from supervisor_tree.core.specs import ChildSpec, Logs, SupervisorSpec
+from supervisor_tree.core.values import plain_data
+from supervisor_tree.errors import (
+    ConfigError,
+    ConfigProblem,
+    NoHost,
+    OperationFailed,
+    TimedOut,
+    UsageError,
+)
+from supervisor_tree.portable import portable, sound_child, sound_tree
 from supervisor_tree.root import command, pack
 from supervisor_tree.runtime.settings import HostSettings
+from supervisor_tree.runtime.signals import held_back
+
+if TYPE_CHECKING:
+    from supervisor_tree.bus.blocking import BlockingBus
 
 __all__ = ["RunningTree", "run"]
 
 _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 60.0
+_JOIN_LIMIT_S = 10.0
 
 _Condition = Literal["ready", "stopped"]
 
@@ -60,12 +74,16 @@ def run(  # noqa: PLR0913 - a host's settings, all but one with a default
     the tree is ready; it raises OperationFailed if that fails, TimedOut after `start_timeout`
     seconds.  Raises ConfigError for a specification that cannot be used.
     """
+    check_limit(start_timeout)
     loaded = None
     if isinstance(spec, SupervisorSpec):
-        tree = spec
+        tree = sound_tree(spec)
     else:
         loaded = config.from_data(spec) if isinstance(spec, Mapping) else config.load(spec)
-        tree = loaded.tree
+        if loaded.host.source is not None:
+            message = "is for `supervisor-tree run`; a program knows its own tree"
+            raise ConfigError([ConfigProblem(loaded.host.file or "", 0, 0, "host.source", message)])
+        tree = portable(loaded.tree)
     scratch = Path(tempfile.mkdtemp(prefix="supervisor-tree-"))
     settings = HostSettings(
         name=name if loaded is None else loaded.host.name,
@@ -74,40 +92,28 @@ def run(  # noqa: PLR0913 - a host's settings, all but one with a default
         log_dir=scratch / "logs" if log_dir is None else Path(log_dir).absolute(),
         preload=(*(() if loaded is None else loaded.host.preload), *preload),
         logs=Logs() if loaded is None else loaded.host.logs,
+        policy=() if loaded is None else loaded.host.policy,
+        links=None if loaded is None else loaded.host.links,
         sys_path=tuple(os.path.abspath(entry) for entry in sys.path),
     )
     running = RunningTree(settings, scratch)
     try:
-        running.begin(_portable(tree), start_timeout, wait_ready=wait_ready)
+        running.begin(tree, start_timeout, wait_ready=wait_ready)
     except BaseException:
         running.close()
         raise
     return running
 
 
-def _portable(spec: SupervisorSpec) -> SupervisorSpec:
-    """The same tree with agents that were given as objects turned into names or payloads."""
-    return replace(
-        spec,
-        children=tuple(_portable_child(child) for child in spec.children),
-        child=None if spec.child is None else _portable_child(spec.child),
-    )
+class RunningTree(Speaker):
+    """A handle to a tree that runs: OTP's verbs on it, and those of the bus in it.
 
-
-def _portable_child(spec: ChildSpec) -> ChildSpec:
-    if spec.supervisor is not None:
-        return replace(spec, supervisor=_portable(spec.supervisor))
-    if spec.agent is not None and not isinstance(spec.agent, (str, bytes)):
-        return replace(spec, agent=dump_target(spec.agent))
-    return spec
-
-
-class RunningTree:
-    """A handle to a tree that runs; OTP's verbs on it.  Safe to use from several threads.
-
+    Safe to use from several threads.
     Paths are "/", "/chat", "/chat/bot".  Methods raise NoSuchChild for an unknown path,
     NoHost when the tree has ended, TimedOut past a deadline, OperationFailed with OTP's
-    error word (`already_present`, `running`, ...) when an order is refused.
+    error word (`already_present`, `running`, ...) when an order is refused, UsageError for
+    arguments that are off, TryAgain while what is meant is between two lives of its supervisor.
+    A call that is refused has changed nothing.
     """
 
     def __init__(self, settings: HostSettings, scratch: Path) -> None:
@@ -117,13 +123,21 @@ class RunningTree:
         self._scratch = scratch
         self._lock = threading.Lock()
         self._idle: list[ControlClient] = []
+        self._bus_lock = threading.Lock()
+        self._blocking: BlockingBus | None = None
         self._lifeline, self._theirs = socket.socketpair()
+        self._owner = os.getpid()
         self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self, tree: SupervisorSpec, start_timeout: float, *, wait_ready: bool) -> None:
         """Start the root and wait for it; `run` does this once."""
-        with self._theirs as theirs:
-            payload = pack(self._settings, tree, pythonpath=os.environ.get("PYTHONPATH"))
+        with self._theirs as theirs, held_back():
+            payload = pack(
+                self._settings,
+                tree,
+                pythonpath=os.environ.get("PYTHONPATH"),
+                scratch=str(self._scratch),
+            )
             self._process = subprocess.Popen(
                 command(theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
@@ -166,10 +180,18 @@ class RunningTree:
         """Stop the tree in order and wait until nothing of it is left.  Idempotent.
 
         After `timeout` seconds the root is killed; its spawner then ends what is left.
+        In a process that was forked from the one that has started the tree it does nothing.
         """
+        check_limit(timeout)
+        if os.getpid() != self._owner:
+            return
+        if self._blocking is not None:
+            self._blocking.close()
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
+        with contextlib.suppress(OSError):  # closed before
+            self._lifeline.shutdown(socket.SHUT_RDWR)  # whoever was forked has it open as well
         self._lifeline.close()
         self._theirs.close()
         if self._process is not None:
@@ -182,6 +204,7 @@ class RunningTree:
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until the tree ends by itself; returns the root's exit code."""
+        check_limit(timeout)
         assert self._process is not None
         try:
             return self._process.wait(timeout)
@@ -224,14 +247,22 @@ class RunningTree:
     ) -> int | None:
         """supervisor:start_child/2; returns the new child's pid when it is ready.
 
-        Under simple_one_for_one give `name` and `args` instead of `spec`.
+        Under simple_one_for_one give `name` and `args` instead of `spec`.  Raises UsageError,
+        with all that is wrong with it, for a specification that a file could not have either.
         """
-        data = None if spec is None else to_data(_portable_child(spec))
+        data = None if spec is None else sound_child(spec, str(supervisor))
+        error = None if args is None else plain_data(args)
+        if error is not None:
+            raise UsageError(f"args: {error}")
         request = {"supervisor": supervisor, "spec": data, "name": name, "args": args}
         return _pid_of(self._otp("start_child", request, timeout))
 
     def terminate_child(self, supervisor: str, id: str, *, timeout: float = 60.0) -> None:
-        """supervisor:terminate_child/2; returns when the child is stopped."""
+        """supervisor:terminate_child/2; returns when the child is stopped.
+
+        `id` is the child's name among its siblings, as for the two below: no path and no pid,
+        for which UsageError is raised.  Under simple_one_for_one it is the instance's name.
+        """
         self._otp("terminate_child", {"supervisor": supervisor, "id": id}, timeout)
 
     def restart_child(self, supervisor: str, id: str, *, timeout: float = 60.0) -> int | None:
@@ -288,6 +319,7 @@ class RunningTree:
         self, path: str, condition: _Condition = "ready", *, timeout: float = 60.0
     ) -> None:
         """Return when `path` is ready, or stopped; TimedOut after `timeout` seconds."""
+        check_limit(timeout)
         arguments = {"path": path, "for": condition, "timeout": timeout}
         self._request("wait", arguments, timeout + 5.0)
 
@@ -301,6 +333,19 @@ class RunningTree:
         """
         with ControlClient(self.run_dir) as client:
             yield from client.subscribe_events(since, timeout=timeout)
+
+    # --- how it is asked ------------------------------------------------------------------------
+
+    def _speaks(self) -> BlockingBus:
+        """Made when it is first needed: most embedding programs only look on."""
+        with self._bus_lock:
+            if self._blocking is None:
+                from supervisor_tree.control.bus_client import join_bus  # noqa: PLC0415 - 20 ms
+
+                self._blocking = join_bus(
+                    self.run_dir, lambda verb, args: self._request(verb, args, _JOIN_LIMIT_S)
+                )
+            return self._blocking
 
     def _request(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any:
         """One request on a connection of its own, so that no thread waits for another's."""
@@ -333,7 +378,7 @@ class RunningTree:
     def _otp(self, verb: str, arguments: Mapping[str, Any], timeout: float) -> Any:
         answer = self._request(verb, arguments, timeout)
         if isinstance(answer, (list, tuple)) and answer and answer[0] == "error":
-            raise OperationFailed(f"{verb} is refused: {_term(answer[1])}")
+            raise OperationFailed(f"{verb} of {_whom(arguments)} is refused: {_term(answer[1])}")
         return answer
 
 
@@ -341,6 +386,13 @@ def _pid_of(answer: Any) -> int | None:
     """The pid in OTP's {ok, Pid} or {ok, Pid, Info}."""
     pid = answer[1]
     return int(pid) if isinstance(pid, int) else None
+
+
+def _whom(arguments: Mapping[str, Any]) -> str:
+    """The path that one of OTP's verbs is about."""
+    id = arguments.get("id") or arguments.get("name") or (arguments.get("spec") or {}).get("id")
+    supervisor = str(arguments["supervisor"])
+    return supervisor if id is None else f"{supervisor.rstrip('/')}/{id}"
 
 
 def _term(term: Any) -> str:

@@ -12,27 +12,42 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import stat
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgpack
 
-from supervisor_tree.core.specs import Logs, SupervisorSpec, supervisor_from_data, to_data
+from supervisor_tree.core.hosts import links_from_data
+from supervisor_tree.core.origin import TreeSource, origin_from_data
+from supervisor_tree.core.policy import rule_from_data
+from supervisor_tree.core.specdata import logs_from_data, supervisor_from_data, to_data
+from supervisor_tree.core.specs import SupervisorSpec
 from supervisor_tree.errors import SupervisorTreeError
-from supervisor_tree.runtime.settings import HostSettings
+from supervisor_tree.runtime.inherited import Inherited
+from supervisor_tree.runtime.lifeline import is_closed
+from supervisor_tree.runtime.settings import (
+    HostSettings,
+    check_file_size_limit,
+    provide_temporary_directory,
+    raise_descriptor_limit,
+)
+from supervisor_tree.runtime.signals import HELD_BACK
+
+if TYPE_CHECKING:
+    from supervisor_tree.spawner.client import SpawnerLauncher
 
 __all__ = ["become", "command", "main", "pack"]
 
 _LENGTH_BYTES = 4
 _START_LIMIT_S = 60.0
 _INTERRUPTED = 130
-# Held back while one program becomes the other; the host lets them through (signal(7)).
-_HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def command(fd: int) -> list[str]:
@@ -50,22 +65,30 @@ def pack(settings: HostSettings, tree: SupervisorSpec, **more: Any) -> bytes:
 
 
 def become(settings: HostSettings, tree: SupervisorSpec) -> NoReturn:
-    """Turn this process into the root; its pid, terminal and directory stay."""
+    """Turn this process into the root; its pid, terminal and directory stay.
+
+    Raises ConfigError if a limit of this process does not let it.
+    """
+    payload = pack(settings, tree)
+    check_file_size_limit(len(payload))
     fd = os.memfd_create("supervisor-tree-run", 0)
-    os.write(fd, pack(settings, tree))
+    os.write(fd, payload)
     os.lseek(fd, 0, os.SEEK_SET)
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    # Held back while one program becomes the other; the host lets them through (signal(7)).
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     os.execv(sys.executable, command(fd))
 
 
 def main(fd: int) -> int:
     """Run what comes on `fd`; returns the exit code."""
     payload = _unpack(fd)
+    embedded = stat.S_ISSOCK(os.fstat(fd).st_mode)
+    inherited = Inherited.take(os.environ, os.getpid(), embedded=embedded)
     settings = _settings(payload["host"])
     lifeline: socket.socket | None = None
-    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+    if embedded:
         lifeline = socket.socket(fileno=fd)
         lifeline.setblocking(False)
         settings = replace(settings, lifeline=fd)
@@ -73,8 +96,6 @@ def main(fd: int) -> int:
         os.close(fd)
     if "pythonpath" in payload:
         _put_back(payload["pythonpath"])
-    # The host's modules are imported late: a payload that cannot be read costs nothing.
-    from supervisor_tree.host import Host  # noqa: PLC0415
 
     def say(**message: str) -> None:
         """One line; there is room for it in an empty socket buffer, if anybody is there."""
@@ -83,7 +104,14 @@ def main(fd: int) -> int:
                 lifeline.send(json.dumps(message).encode() + b"\n")
 
     try:
-        host = Host(settings, supervisor_from_data(payload["tree"]))
+        tree = supervisor_from_data(payload["tree"])
+        instance = os.urandom(16).hex()
+        provide_temporary_directory(settings)
+        launcher = _spawner_for(instance, settings, tree)
+        # Imported late, while the spawner imports what is its own.
+        from supervisor_tree.host import Host  # noqa: PLC0415
+
+        host = Host(settings, tree, launcher, instance, inherited)
         code = host.run(
             on_listening=lambda: say(word="listening"), on_ready=lambda: say(word="ready")
         )
@@ -92,17 +120,49 @@ def main(fd: int) -> int:
         return code
     except SupervisorTreeError as error:
         if lifeline is None:
-            print(f"supervisor-tree: {error}", file=sys.stderr)
+            in_words = f"supervisor-tree: {error}"
+            told = json.dumps({"error": error.facts()}) if settings.json else in_words
+            print(told, file=sys.stderr)
         say(error=str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
+    finally:
+        if lifeline is not None and is_closed(fd):
+            _delete(payload["scratch"])
+
+
+def _delete(scratch: str) -> None:
+    """The tree's temporary directory, as the program that has made it may have been killed."""
+    import shutil  # noqa: PLC0415 - no other root needs it
+
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _spawner_for(instance: str, settings: HostSettings, tree: SupervisorSpec) -> SpawnerLauncher:
+    """Started before it is known whether there may be a host here: it takes longest by far."""
+    from supervisor_tree.runtime.infrastructure import agent_modules  # noqa: PLC0415
+    from supervisor_tree.spawner.client import SpawnerLauncher  # noqa: PLC0415
+
+    raise_descriptor_limit()
+    check_file_size_limit()
+    return SpawnerLauncher.start(
+        instance=instance,
+        preload=settings.preload,
+        modules=agent_modules(tree),
+        sys_path=settings.sys_path,
+    )
 
 
 def _settings(host: dict[str, Any]) -> HostSettings:
     paths = {name: Path(host[name]) for name in ("run_dir", "state_dir", "log_dir")}
     lists = {name: tuple(host[name]) for name in ("preload", "sys_path")}
-    return HostSettings(**host | paths | lists | {"logs": Logs(**host["logs"])})
+    policy = tuple(rule_from_data(rule) for rule in host["policy"])
+    links = None if host["links"] is None else links_from_data(host["links"])
+    made = {"logs": logs_from_data(host["logs"]), "policy": policy, "links": links}
+    made["origin"] = origin_from_data(host["origin"])
+    made["source"] = None if host["source"] is None else TreeSource(**host["source"])
+    return HostSettings(**host | paths | lists | made)
 
 
 def _unpack(fd: int) -> dict[str, Any]:
@@ -113,14 +173,17 @@ def _unpack(fd: int) -> dict[str, Any]:
 
 def _read(fd: int, size: int) -> bytes:
     """`size` bytes, which whoever started us writes at once."""
-    signal.setitimer(signal.ITIMER_REAL, _START_LIMIT_S)  # SIGALRM ends a root without orders
+    deadline = time.monotonic() + _START_LIMIT_S
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     parts = bytearray()
     while len(parts) < size:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise SystemExit("whoever started this root has not said what to run")
         part = os.read(fd, size - len(parts))
         if not part:
             raise SystemExit("whoever started this root went away before saying what to run")
         parts += part
-    signal.setitimer(signal.ITIMER_REAL, 0)
     return bytes(parts)
 
 

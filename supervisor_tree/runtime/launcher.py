@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from socket import socket
 from typing import Any, Protocol, TypeAlias
 
 from supervisor_tree.core.specs import ChildSpec
+from supervisor_tree.runtime.cgroups import Cgroup
 
 __all__ = [
     "Exited",
@@ -29,7 +31,11 @@ class Launch:
     """Order to make the process of one life.
 
     `environment` holds the keys that the host owns (NOTIFY_SOCKET, SUPERVISOR_TREE_*);
-    the launcher adds the host's own environment, `env_file` and `env` beneath them.
+    the launcher adds the host's own environment, `env_file` and `env` beneath them.  The
+    process gets duplicates of `sockets`, which stay whose they are, as sd_listen_fds(3) has it.
+    `code` is the number of the code that the life is to run; where there is none of it, it runs
+    the newest.
+    `cgroup` is one of its own, which the launcher makes and removes; None: it needs none.
     """
 
     path: str
@@ -37,6 +43,9 @@ class Launch:
     spec: ChildSpec
     args: Any = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    sockets: tuple[socket, ...] = ()
+    code: int = 0
+    cgroup: Cgroup | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +78,8 @@ class Spawned:
 class LaunchFailed:
     """No process came to be, or it failed before its program ran.  Nothing of it is left.
 
-    `stage`: fork, environment, user, limits, cwd, exec, import.  `message` is for an operator.
+    `stage`: sockets, fork, environment, user, limits, cwd, exec, import.  `message` is for an
+    operator.
     """
 
     path: str
@@ -83,6 +93,7 @@ class Exited:
     """The leader has ended and its scope is empty.  `code` or `signal` is set, never both.
 
     `pid` names the leader; `asked` says that the launcher had been told to stop this life.
+    `oom`: the kernel has killed the leader for want of memory, as far as that can be known.
     """
 
     path: str
@@ -92,6 +103,7 @@ class Exited:
     signal: int | None
     asked: bool
     rusage: Rusage
+    oom: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ because the file must keep saying who holds it while somebody else tries.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -38,6 +39,7 @@ class RunDirectoryLock:
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "lock"
         self._fd = -1
+        self._facts: dict[str, Any] = {}
 
     def acquire(self, **facts: Any) -> None:
         """Take the lock and write `facts` and our own identity into it.
@@ -54,15 +56,28 @@ class RunDirectoryLock:
                 f"cannot run here: {self.path.parent} is held by {holder}; "
                 "stop it with `supervisor-tree shutdown`, or choose another --run-dir"
             ) from None
-        facts |= {"pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(facts).encode(), 0)
         self._fd = fd
+        self._facts = facts | {"pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}
+        with contextlib.suppress(OSError):  # the lock holds on a full disk too, if without a name
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(self._facts).encode(), 0)
+
+    def in_place(self) -> bool:
+        """Whether the next one who comes will find this lock."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    def retake(self) -> None:
+        """Make and take the file anew after it was deleted.  Raises what `acquire` does."""
+        former = self._fd
+        self.acquire(**self._facts)
+        os.close(former)
 
     def release(self) -> None:
-        """Let go; the file stays, empty, for the next one."""
+        """Let go.  The file stays, and says where whoever held it has left its logs and reports."""
         if self._fd >= 0:
-            os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
 

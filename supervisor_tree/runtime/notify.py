@@ -15,8 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Datagram", "NotifySocket", "parse"]
+__all__ = ["BEAT", "Datagram", "NotifySocket", "parse"]
 
+BEAT: Mapping[str, str] = {"WATCHDOG": "1"}  # the one object for all that say just this
+
+_BEAT = b"WATCHDOG=1"
 _MAX_BYTES = 4096  # of one datagram; systemd's own limit
 _MAX_FDS = 253  # of one datagram, by the kernel (SCM_MAX_FD)
 _CREDENTIALS = struct.Struct("3i")
@@ -33,7 +36,7 @@ class Datagram:
 def parse(data: bytes) -> dict[str, str] | None:
     """KEY=VALUE lines as a dict; None if it is not that."""
     try:
-        lines = data.decode("utf-8").splitlines()
+        lines = data.decode("utf-8").split("\n")  # and at no other character that ends a line
     except UnicodeDecodeError:
         return None
     fields: dict[str, str] = {}
@@ -53,21 +56,28 @@ class NotifySocket:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.dropped = 0
-        path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        before = os.umask(0o177)
-        try:
-            self._socket.bind(str(path))
-        finally:
-            os.umask(before)
+        self._mode = 0o600
+        self._socket = _bind(path)
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def open_to_everyone(self) -> None:
         """For trees whose children run as other users; the kernel still says who has sent."""
-        os.chmod(self.path, 0o622)
+        self._mode = 0o622
+        os.chmod(self.path, self._mode)
+
+    def bind_anew(self) -> list[Datagram]:
+        """Make the file again after it was deleted; returns what the former one had received.
+
+        The number of the descriptor stays, but a selector has to be told of it again.
+        """
+        fresh = _bind(self.path)
+        os.chmod(self.path, self._mode)
+        rest = self.receive()
+        os.dup2(fresh.fileno(), self._socket.fileno(), inheritable=False)
+        fresh.close()
+        return rest
 
     def receive(self, limit: int = 1000) -> list[Datagram]:
         """All datagrams that wait, at most `limit`."""
@@ -79,7 +89,10 @@ class NotifySocket:
             except BlockingIOError:
                 break
             pid = _sender(ancillary)
-            fields = None if flags & socket.MSG_TRUNC else parse(data)
+            if data == _BEAT:
+                fields: Mapping[str, str] | None = BEAT
+            else:
+                fields = None if flags & socket.MSG_TRUNC else parse(data)
             if pid is None or fields is None:
                 self.dropped += 1
             else:
@@ -89,6 +102,21 @@ class NotifySocket:
     def close(self) -> None:
         self._socket.close()
         self.path.unlink(missing_ok=True)
+
+
+def _bind(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    before = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    except OSError:
+        bound.close()
+        raise
+    finally:
+        os.umask(before)
+    return bound
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:

@@ -21,6 +21,7 @@ class Reactor:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.timers = Timers()
+        self.turns = 0  # of the loop, for whoever wonders what it does all day
         self._selector = selectors.DefaultSelector()
         self._callbacks: dict[Hashable, Callable[[], None]] = {}
         self._before_wait: list[Callable[[], None]] = []
@@ -47,6 +48,10 @@ class Reactor:
         """Call `callback` in `delay_s` seconds; see `call_at`."""
         self.call_at(key, self.clock.now() + delay_s, callback)
 
+    def is_set(self, key: Hashable) -> bool:
+        """Whether there is a timer `key` that has not come yet."""
+        return key in self._callbacks
+
     def cancel(self, key: Hashable) -> None:
         """Forget the timer `key`."""
         self.timers.cancel(key)
@@ -63,6 +68,7 @@ class Reactor:
 
     def turn(self, limit_s: float | None = None) -> None:
         """Wait once, for at most `limit_s` seconds, and call whoever is due."""
+        self.turns += 1
         for callback in self._before_wait:
             callback()
         if self._stopped:

@@ -13,12 +13,19 @@ import socket
 import sys
 
 from supervisor_tree.spawner import kernel
+from supervisor_tree.spawner.config import Config
 from supervisor_tree.spawner.preload import Preload, StartsThreads, preload
 from supervisor_tree.spawner.protocol import HOST_SIGNALS, Channel
-from supervisor_tree.spawner.server import Config, Spawner
+from supervisor_tree.spawner.server import Spawner
 from supervisor_tree.spawner.title import MarkSlot, set_title
 
 __all__ = ["main"]
+
+# Raised by what the process itself does, and not to be held back.
+_FAULTS = {
+    *(signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+    *(signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP),
+}
 
 
 def main() -> None:
@@ -47,6 +54,8 @@ def main() -> None:
     sys.path[:0] = config.sys_path
     channel = Channel(socket.socket(fileno=options.fd))
     done = _preload(config, channel, options.config_fd)
+    # What nobody can mean for it; a module's own processes have not inherited this.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
     os.close(options.config_fd)
     _open_standard_descriptors()  # a module may have closed some
     spawner = Spawner(config, channel, slot)

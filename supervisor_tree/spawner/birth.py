@@ -9,19 +9,25 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
+from supervisor_tree.runtime.pulse import Pulse
 from supervisor_tree.spawner import procfs
-from supervisor_tree.spawner.protocol import HOST_SIGNALS, Channel
-from supervisor_tree.spawner.server import Config
+from supervisor_tree.spawner.config import Config
+from supervisor_tree.spawner.protocol import HOST_SIGNALS, Channel, Frame
 from supervisor_tree.spawner.title import reserve_slot
 
-__all__ = ["Recipe", "SpawnerProcess"]
+__all__ = ["Recipe", "SpawnerProcess", "home_of"]
 
 # Where the spawner finds what it is given; the sources are moved above these first.
 _SOCKET_FD, _CONFIG_FD, _LEASE_READ_FD, _LEASE_WRITE_FD = 3, 4, 5, 6
 _FIRST_FREE_FD = 7
+
+# Looks without a sign of life, two seconds apart (see `vigil`).  No import takes longer than
+# IMPORT_LIMIT_S of `preload`.
+_PATIENCE = 2
+_PATIENCE_WITH_IMPORTS = 45
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +90,13 @@ class SpawnerProcess:
     start_ticks: int
     started: float
     channel: Channel
+    code: int = 0  # number of the code that it has imported
     importing: str = ""  # the module it has begun to import, until all are
     retired: bool = False
     lost: bool = False
+    heard: int = 0  # frames
+    pulse: Pulse = field(default_factory=lambda: Pulse(_PATIENCE_WITH_IMPORTS))
+    frozen: bool = False  # it is ended for that
     wants_write: bool = False
 
     @classmethod
@@ -109,6 +119,17 @@ class SpawnerProcess:
         ticks = 0 if now is None else now.start_ticks
         return cls(pid, pidfd, ticks, time.monotonic(), Channel(ours))
 
+    def receive(self) -> list[Frame]:
+        """What it has said, but for answers to a ping, which say only that it turns."""
+        frames = self.channel.receive()
+        self.heard += len(frames)
+        return [frame for frame in frames if frame != ["pong"]]
+
+    def preloaded(self) -> None:
+        """Its imports are done: it answers at once from now on."""
+        self.importing = ""
+        self.pulse = Pulse(_PATIENCE)
+
     def watch_backlog(self, poller: select.epoll) -> None:
         """Ask for room in the socket only while frames wait for it."""
         wants = self.channel.backlog > 0
@@ -117,12 +138,25 @@ class SpawnerProcess:
             events = select.EPOLLIN | (select.EPOLLOUT if wants else 0)
             poller.modify(self.channel.fileno(), events)
 
+    def retire(self, poller: select.epoll) -> None:
+        """It makes no new lives, and ends with its last one."""
+        if not self.retired and not self.lost:
+            self.retired = True
+            self.channel.send(["retire"])
+            self.watch_backlog(poller)
+
     def close(self) -> None:
         """Let go of it: it ends its scopes and itself."""
         self.channel.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+def home_of(code: int, spawners: Iterable[SpawnerProcess]) -> SpawnerProcess | None:
+    """The one that has imported the code of this number and makes new lives, if there is one."""
+    able = (each for each in spawners if not each.retired and not each.lost)
+    return next((each for each in able if each.code == code), None)
 
 
 def _pidfd_or_end(pid: int) -> int:

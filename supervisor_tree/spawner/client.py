@@ -26,12 +26,12 @@ from supervisor_tree.runtime.launcher import (
     Leaked,
     Spawned,
 )
-from supervisor_tree.spawner import kernel, procfs, records
-from supervisor_tree.spawner.birth import Recipe, SpawnerProcess
+from supervisor_tree.spawner import kernel, procfs, protocol
+from supervisor_tree.spawner.birth import Recipe, SpawnerProcess, home_of
 from supervisor_tree.spawner.leftovers import end_leftovers
-from supervisor_tree.spawner.lives import Key, Life
+from supervisor_tree.spawner.lives import Key, read_mark
 from supervisor_tree.spawner.protocol import Frame, ProtocolError, SpecPacker, to_notice
-from supervisor_tree.spawner.records import Patience, Record, Suspicion, discard, obey
+from supervisor_tree.spawner.records import Patience, Record, Suspicion, discard, duplicates, obey
 from supervisor_tree.spawner.remarks import (
     ModuleLeftOut,
     Preloaded,
@@ -40,9 +40,12 @@ from supervisor_tree.spawner.remarks import (
     SpawnerStarted,
 )
 from supervisor_tree.spawner.scope import Warden
+from supervisor_tree.spawner.succession import Succession
+from supervisor_tree.spawner.vigil import Vigil
 
 __all__ = ["SpawnerLauncher"]
 
+_UNSENDABLE = (TypeError, ValueError, OverflowError, AttributeError, ProtocolError, OSError)
 _VERDICT_S = 1.0  # a spawner whose socket has ended is dead by then
 _TIDY_S = 1.0  # how often orphans of adopted lives are looked after
 
@@ -59,18 +62,19 @@ class SpawnerLauncher:
         self._own_session = os.getsid(0)
         self._warden = Warden(recipe.instance, self._poller, is_ours=self._is_ours)
         self._records: dict[Key, Record] = {}
+        self._succession = Succession(self._warden, recipe.instance, self._records, self._give)
         self._spawners: list[SpawnerProcess] = []
         self._current: SpawnerProcess | None = None
+        self._code = 0
         self._waiting: list[Key] = []  # launches for which there is no spawner yet
         self._patience = Patience()
         self._suspicion = Suspicion()
+        self._vigil = Vigil(time.monotonic())
         self._respawn_at: float | None = None
         self._tidy_at: float | None = None
         self._packer = SpecPacker()
         self._notices: list[LauncherNotice] = []
         self._remarks: list[Remark] = []
-        self._unadopted: list[Record] = []
-        self._unplaced: set[Key] = set()  # launches of dead spawners, not looked for yet
         self._nudged = False  # there are remarks that no `collect` has announced
         self._closed = False
 
@@ -118,6 +122,10 @@ class SpawnerLauncher:
         """Of the same."""
         return 0 if self._current is None else self._current.start_ticks
 
+    def family(self) -> list[int]:
+        """This process and all that descend from it."""
+        return procfs.family_of(os.getpid())
+
     def fileno(self) -> int:
         """One descriptor for everything there is to wait for."""
         return self._poller.fileno()
@@ -148,23 +156,46 @@ class SpawnerLauncher:
     def refresh(
         self, *, preload: Sequence[str] | None = None, modules: Sequence[str] | None = None
     ) -> None:
-        """Bring up a spawner with freshly imported code and let it make all new children.
+        """Bring up a spawner with freshly imported code, whose number is one more.
 
-        The former one ends with its last child.  Raises OSError, and leaves all as it was,
-        if no process can be started.
+        It makes all children but those that are to run the code of one that is there still.
+        Raises OSError, and leaves all as it was, if no process can be started.
         """
-        former = self._current
-        self._recipe = self._recipe.changed(preload, modules)
-        self._bring_up()
-        if former is not None:
-            former.retired = True
-            former.channel.send(["retire"])
-            former.watch_backlog(self._poller)
+        former = self._recipe, self._code
+        self._recipe, self._code = self._recipe.changed(preload, modules), self._code + 1
+        try:
+            self._bring_up()
+        except OSError:
+            self._recipe, self._code = former
+            raise
+
+    def retire(self, keep: Collection[int] = ()) -> None:
+        """Let former spawners end with their last child, but those whose code is in `keep`."""
+        for spawner in self._spawners:
+            if spawner is not self._current and spawner.code not in keep:
+                spawner.retire(self._poller)
+
+    @property
+    def code(self) -> int:
+        """The number of the newest code."""
+        return self._code
 
     def abandon(self) -> None:
         """SIGKILL spawners that are frozen: their orders are then carried out here."""
         for spawner in self._spawners:
             kernel.send_signal(spawner.pidfd, signal.SIGKILL)
+
+    def reap_strangers(self) -> None:
+        """Reap what has ended and is neither a life nor a spawner, whoever has started it.
+
+        PID 1 is given the orphans of a whole container, and must (wait(2), NOTES).  Only for a
+        process all of whose children are this launcher's to wait for.
+        """
+        kept = {spawner.pid for spawner in self._spawners}
+        kept |= {record.pid for record in self._records.values()}
+        for pid in procfs.children_of(os.getpid()):
+            if pid not in kept and kernel.has_ended(pid):
+                self._warden.reap_orphan(pid)
 
     # --- what has happened -------------------------------------------------------------------
 
@@ -173,6 +204,7 @@ class SpawnerLauncher:
         for fd, _ in self._poller.poll(0):
             self._handle(fd)
         now = time.monotonic()
+        self._vigil.look(self._spawners, now)
         if self._respawn_at is not None and self._respawn_at <= now:
             self._respawn()
         if self._tidy_at is not None and self._tidy_at <= now:
@@ -236,7 +268,7 @@ class SpawnerLauncher:
         if spawner.lost:
             return
         try:
-            for frame in spawner.channel.receive():
+            for frame in spawner.receive():
                 self._hear(spawner, frame)
         except (ProtocolError, ValueError, TypeError, IndexError):
             spawner.channel.ended = True  # nonsense is as good as death
@@ -248,7 +280,7 @@ class SpawnerLauncher:
             case ["importing", module]:
                 spawner.importing = module
             case ["preloaded", modules, seconds]:
-                spawner.importing = ""
+                spawner.preloaded()
                 self._suspicion.clear()
                 self._remarks.append(Preloaded(spawner.pid, tuple(modules), seconds))
             case ["left_out", module, reason, required]:
@@ -303,20 +335,20 @@ class SpawnerLauncher:
             del self._records[key]
             self._refuse(launch, "fork", "stopped before it was started")
             return
-        if self._current is None:
+        spawner = home_of(launch.code, self._spawners) or self._current
+        if spawner is None:
             self._waiting.append(key)
             return
-        frame = ["launch", launch.path, launch.generation]
         try:
-            frame += [self._packer.pack(launch.spec), launch.args, dict(launch.environment)]
-            frame.append(launch.path not in self._uncaptured)
-            self._current.channel.send(frame)
-        except (TypeError, ValueError, OverflowError, AttributeError, ProtocolError) as error:
+            packed, capture = self._packer.pack(launch.spec), launch.path not in self._uncaptured
+            frame = protocol.launch_frame(launch, packed, capture)
+            spawner.channel.send(frame, duplicates(launch.sockets))
+        except _UNSENDABLE as error:
             del self._records[key]
             self._refuse(launch, "environment", f"cannot be sent to the spawner: {error}")
             return
-        record.spawner = self._current
-        self._current.watch_backlog(self._poller)
+        record.spawner = spawner
+        spawner.watch_backlog(self._poller)
 
     def _refuse(self, launch: Launch, stage: str, message: str) -> None:
         failed = LaunchFailed(
@@ -329,6 +361,7 @@ class SpawnerLauncher:
 
     def _bring_up(self) -> None:
         spawner = SpawnerProcess.start(self._recipe)
+        spawner.code = self._code
         self._poller.register(spawner.pidfd, select.EPOLLIN)
         self._poller.register(spawner.channel.fileno(), select.EPOLLIN)
         self._spawners.append(spawner)
@@ -373,11 +406,10 @@ class SpawnerLauncher:
         self._spawners.remove(spawner)
         mine = {key: one for key, one in self._records.items() if one.spawner is spawner}
         if mine or not spawner.retired:
-            born = [record for record in mine.values() if record.pid]
-            self._remarks.append(SpawnerLost(spawner.pid, len(born)))
-            for record in born:
-                self._adopt(record)
-            self._begin_anew({key for key, record in mine.items() if not record.pid})
+            adopted = self._succession.take_over(mine)
+            self._remarks.append(SpawnerLost(spawner.pid, adopted, spawner.frozen))
+            if self._succession.waiting:
+                self._tidy_at = time.monotonic() + _TIDY_S
 
     def _judge(self, spawner: SpawnerProcess) -> None:
         """It has died of the module it was importing, or of something else meanwhile."""
@@ -387,64 +419,32 @@ class SpawnerLauncher:
         if self._current is None:
             self._respawn_at = time.monotonic()
 
-    def _adopt(self, record: Record) -> None:
-        """Take charge of a life whose spawner is dead; it is unreaped, so the pid is its own."""
-        try:
-            self._warden.watch(record.life())
-        except OSError:  # out of descriptors
-            self._unadopted.append(record)
-            self._tidy_at = time.monotonic() + _TIDY_S
-            return
-        # Perhaps for the second time: the spawner cannot be asked what it had read.
-        for verb in sorted(record.asked, reverse=True):
-            obey(self._warden, [verb, record.launch.path, record.launch.generation])
-
-    def _begin_anew(self, keys: set[Key]) -> None:
-        """Launches without an answer: end what may have come of each, then give it again."""
-        for key in keys:
-            self._records[key].spawner = None
-        try:
-            found = records.children_marked(self._recipe.instance, keys)
-            for key in sorted(keys):
-                if key in found:
-                    self._end_half_born(key, found[key])
-                else:
-                    self._give(key)
-                keys.discard(key)
-        except OSError:  # out of descriptors
-            self._unplaced |= keys
-            self._tidy_at = time.monotonic() + _TIDY_S
-
-    def _end_half_born(self, key: Key, pid: int) -> None:
-        life = Life(*key, pid, os.pidfd_open(pid), 0, grace=0.0, silent=True)
-        life.on_gone = lambda: self._give(key)
-        self._warden.watch(life)
-        self._warden.kill(*key)
-
     # --- small things --------------------------------------------------------------------------
 
     def _tidy(self) -> None:
-        unadopted, self._unadopted = self._unadopted, []
-        for record in unadopted:
-            self._adopt(record)
-        unplaced, self._unplaced = self._unplaced, set()
-        self._begin_anew(unplaced)
+        self._succession.try_again()
         self._warden.tidy()
-        if not self._unadopted and not self._unplaced:
-            self._tidy_at = None
+        self._tidy_at = time.monotonic() + _TIDY_S if self._succession.waiting else None
 
     def _rearm(self) -> None:
         """Be readable when something is due, although no descriptor says so."""
         now = time.monotonic()
         if self._warden.lives and self._tidy_at is None:
             self._tidy_at = now + _TIDY_S
-        dues = [self._warden.deadline(), self._respawn_at, self._tidy_at]
+        dues = [self._warden.deadline(), self._respawn_at, self._tidy_at, self._vigil.due]
         if self._notices or self._nudged:
             dues.append(now)
         self._timer.set(min((due for due in dues if due is not None), default=None))
 
     def _is_ours(self, stat: procfs.Stat) -> bool:
-        """Children lead sessions of their own; what is in ours was started by other code."""
-        return stat.session != self._own_session and all(
-            stat.pid != spawner.pid for spawner in self._spawners
-        )
+        """Children lead sessions of their own; what is in ours was started by other code.
+
+        PID 1 has strangers for children: there only what shows that it is ours is.
+        """
+        if stat.session == self._own_session or any(
+            stat.pid == spawner.pid for spawner in self._spawners
+        ):
+            return False
+        if os.getpid() != 1 or any(one.pid == stat.session for one in self._records.values()):
+            return True
+        return read_mark(self._recipe.instance, procfs.environ_mark(stat.pid)) is not None

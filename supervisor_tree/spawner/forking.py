@@ -7,6 +7,7 @@ after fork).  Its way of forking is left out: its pipes cost time, and only the 
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import signal
@@ -22,7 +23,9 @@ import multiprocess.process
 import multiprocess.util
 
 from supervisor_tree.spawner import child, kernel, procfs
+from supervisor_tree.spawner.gate import open_gate
 from supervisor_tree.spawner.lives import Life
+from supervisor_tree.spawner.rights import SetupError
 from supervisor_tree.spawner.title import MarkSlot
 
 __all__ = ["STATUS_BYTES", "Birth", "Cradle", "give_births"]
@@ -36,7 +39,7 @@ class Birth:
     """A life whose first notice is not sent yet; `outputs` are the read ends of its pipes.
 
     `status` is the read end of the pipe on which its set-up reports, -1 where it cannot
-    fail; `gate` the write end of the pipe that holds back a spare, -1 for others.
+    fail; `gate` this end of what holds back a spare, -1 for others.
     """
 
     life: Life
@@ -53,7 +56,7 @@ class Birth:
 
 @dataclass(slots=True)
 class Cradle:
-    """An order whose pipes are made; `theirs` are the child's ends of them."""
+    """An order whose pipes are made; `theirs` are the child's ends of them, and its sockets."""
 
     order: child.Order
     outputs: list[int]
@@ -63,9 +66,12 @@ class Cradle:
 
     @classmethod
     def make(cls, order: child.Order, capture: bool, *, gated: bool = False) -> Cradle:
-        """Make its pipes.  Raises OSError, with nothing left behind, if there are no more."""
+        """Make its pipes.  Raises OSError, with nothing left behind, if there are no more.
+
+        A spare (`gated`) borrows descriptors to keep the places of its sockets free.
+        """
         ours: list[int] = []
-        theirs: list[int] = []
+        theirs: list[int] = [] if gated else [*order.sockets]
 
         def pipe() -> tuple[int, int]:
             read, write = os.pipe2(os.O_CLOEXEC)
@@ -85,10 +91,10 @@ class Cradle:
                 os.set_blocking(status, False)
                 order = replace(order, status=status_write)
             if gated:
-                gate_read, gate = pipe()
-                ours[-1], theirs[-1] = gate, gate_read
-                os.set_blocking(gate, False)
-                order = replace(order, gate=gate_read)
+                gate, gate_theirs = open_gate()
+                ours.append(gate)
+                theirs.append(gate_theirs)
+                order = replace(order, gate=gate_theirs)
         except BaseException:
             for fd in (*ours, *theirs):
                 os.close(fd)
@@ -107,6 +113,8 @@ class Cradle:
         ticks = 0 if now is None else now.start_ticks
         life = Life(self.order.path, self.order.generation, pid, pidfd, ticks)
         life.obey(self.order.spec)
+        if self.order.cgroup is not None:
+            life.cgroup = self.order.cgroup.directory
         return Birth(life, self.outputs, self.status, self.gate)
 
 
@@ -165,13 +173,13 @@ def _begin(one: _Child) -> NoReturn:
         os._exit(code)
 
 
-def _live(order: child.Order, slot: MarkSlot) -> int:
+def _live(one: _Child) -> int:
     """The forked child: become the agent or the program, or say why not."""
     try:
-        return child.run(order, slot.write)
-    except child.SetupError as error:
+        return child.run(one.order, one.become)
+    except SetupError as error:
         message = error.message[: STATUS_BYTES // 8]
-        os.write(child.STATUS_FD, msgpack.packb([error.stage, message]))
+        os.write(one.order.status_fd, msgpack.packb([error.stage, message]))
         return _CANNOT
     except BaseException:
         traceback.print_exc()
@@ -188,7 +196,7 @@ class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
         self.order = order
         # Readable once root and spawner are gone, which is what a sentinel says.
         self.parent = multiprocess.process._ParentProcess(
-            self._parent_name, self._parent_pid, child.LEASE_FD
+            self._parent_name, self._parent_pid, order.lease_fd
         )
         self._slot = slot
 
@@ -197,13 +205,25 @@ class _Child(multiprocess.context.ForkProcess):  # type: ignore[misc]
 
         Not its end, which waits for threads and children without limit.
         """
+        gc.freeze()  # what the spawner has made since its own is not for each child to walk
         if self.order.spec.command is None:
             home = multiprocess.process
             home._current_process = self
             home._parent_process = self.parent
             multiprocess.util._finalizer_registry.clear()
             multiprocess.util._run_after_forkers()
-        return _live(self.order, self._slot)
+        return _live(self)
+
+    def become(self, order: child.Order) -> None:
+        """In a spare: be this life from now on.
+
+        The mark first.  If the spawner is dead by then, the root may have looked for the
+        mark already, and makes this life anew; if it is not, the root looks later.
+        """
+        self._slot.write(order.mark)
+        if os.getppid() != self._parent_pid:
+            os._exit(0)
+        self.name = order.path
 
 
 def _flush() -> None:

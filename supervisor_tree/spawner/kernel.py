@@ -27,6 +27,9 @@ __all__ = [
     "close_from",
     "default_internal_signals",
     "disposition",
+    "drop_capabilities",
+    "forbid_new_privileges",
+    "has_ended",
     "is_ended",
     "last_words",
     "mask_signals",
@@ -44,6 +47,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITIES = (struct.pack("@Ii", 0x20080522, 0), bytes(24))  # version 3, this thread; none
 _CLOCK_MONOTONIC = 1
 _FD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # SFD_* and TFD_* are the same bits
 _SIGSET_BYTES = 128  # sizeof(sigset_t) of glibc and musl
@@ -73,6 +79,17 @@ def become_subreaper() -> None:
 def allow_proc_access() -> None:
     """After a change of user: own /proc files again as after an exec (PR_SET_DUMPABLE)."""
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0))
+
+
+def drop_capabilities() -> None:
+    """Give up all that this process has or could pass on at an exec (capabilities(7))."""
+    _checked(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+    _checked(_libc.capset(*_CAPABILITIES))
+
+
+def forbid_new_privileges() -> None:
+    """No later exec gives rights, as set-user-id files do (PR_SET_NO_NEW_PRIVS)."""
+    _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
 def close_from(first: int) -> None:
@@ -215,6 +232,14 @@ def is_ended(pidfd: int) -> bool:
     except PermissionError:
         return False
     return _is_readable(pidfd)
+
+
+def has_ended(pid: int) -> bool:
+    """True for a child that has ended and waits to be reaped."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _is_readable(fd: int) -> bool:

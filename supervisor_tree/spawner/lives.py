@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from supervisor_tree.core.specs import ChildSpec
-from supervisor_tree.spawner import kernel
+from supervisor_tree.runtime.launcher import Exited, Leaked, Rusage
+from supervisor_tree.spawner import kernel, procfs
 
-__all__ = ["Key", "Life", "Member", "Phase", "mark_of", "read_mark", "terms_of"]
+__all__ = ["Key", "Life", "Member", "Phase", "mark_of", "read_mark", "stray", "terms_of"]
 
 Key = tuple[str, int]  # path, generation
 
@@ -41,8 +42,11 @@ class Life:
     """One leader and its scope.
 
     `grace` is how long leftovers may take after SIGTERM: 0 not at all, None for ever.
-    `pid` is 0 for leftovers of a leader that is already forgotten.  A `silent` life ends
-    without notices.  `on_leader_ended` and `on_gone` are told before and after the rest.
+    `pid` is 0 for leftovers of a leader that is already forgotten.  `begun_ticks` is when it
+    became what it is, which a spare does late.  A `silent` life ends without notices.
+    `cgroup` is the directory of one of its own, "" if it has none.  `oom`: its leader was
+    killed by the kernel for want of memory.
+    `on_leader_ended` and `on_gone` are told before and after the rest.
     """
 
     path: str
@@ -50,10 +54,13 @@ class Life:
     pid: int
     pidfd: int
     start_ticks: int
+    begun_ticks: int = -1
     stop_signal: int = signal.SIGTERM
     grace: float | None = 5.0
     silent: bool = False
+    cgroup: str = ""
     asked: bool = False
+    oom: bool = False
     failure: tuple[str, str] | None = None
     on_leader_ended: Callable[[], None] | None = None
     on_gone: Callable[[], None] | None = None
@@ -64,6 +71,10 @@ class Life:
     members: dict[int, Member] = field(default_factory=dict)
     escaped: dict[int, str] = field(default_factory=dict)
     blind: bool = False  # a process could not be looked at, for want of descriptors
+
+    def __post_init__(self) -> None:
+        if self.begun_ticks < 0:
+            self.begun_ticks = self.start_ticks
 
     @property
     def key(self) -> Key:
@@ -79,12 +90,37 @@ class Life:
         """Take stop signal and grace from a child's specification."""
         self.stop_signal, self.grace = terms_of(spec)
 
+    def exited(self, ended: kernel.Ended) -> Exited:
+        """What to tell of its end."""
+        wall_s = kernel.seconds_of(kernel.boot_time_ticks() - self.begun_ticks)
+        return Exited(
+            path=self.path,
+            generation=self.generation,
+            pid=self.pid,
+            code=ended.code,
+            signal=ended.signal,
+            asked=self.asked,
+            oom=self.oom,
+            rusage=Rusage(cpu_s=ended.cpu_s, max_rss_bytes=ended.max_rss_bytes, wall_s=wall_s),
+        )
+
+    def leaked(self) -> Leaked:
+        """What to tell of those that had escaped, and were ended."""
+        processes = tuple(sorted(self.escaped.items()))
+        return Leaked(path=self.path, generation=self.generation, processes=processes, ended=True)
+
     def kill_group(self) -> None:
         """SIGKILL to the leader's group in one stroke; it is unreaped, so the group is its own."""
         # It may not have made its session yet, or the group be empty.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         kernel.send_signal(self.pidfd, signal.SIGKILL)
+
+
+def stray(pid: int) -> Leaked:
+    """What to tell of a process of some scope, nobody knows of which: no mark, no session."""
+    processes = ((pid, procfs.command_line(pid)),)
+    return Leaked(path="/", generation=0, processes=processes, ended=False)
 
 
 def terms_of(spec: ChildSpec) -> tuple[int, float | None]:

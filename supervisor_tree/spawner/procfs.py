@@ -17,6 +17,7 @@ __all__ = [
     "command_line",
     "environ_mark",
     "everyone",
+    "family_of",
     "stat",
 ]
 
@@ -75,6 +76,14 @@ def environ_mark(pid: int) -> str | None:
     begin += 1 + len(key)
     end = raw.find(b"\0", begin)
     return os.fsdecode(raw[begin : end if end >= 0 else len(raw)]) or None
+
+
+def family_of(pid: int) -> list[int]:
+    """A process and all that descend from it; before others than itself."""
+    found = [pid]
+    for one in found:
+        found.extend(children_of(one))
+    return found
 
 
 def children_of_thread(thread: int) -> list[int]:

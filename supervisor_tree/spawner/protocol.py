@@ -4,16 +4,18 @@ A stream socket pair; each frame is a 4-byte length, then a msgpack list whose f
 names it.  Descriptors ride on the first byte of their frame (SCM_RIGHTS), so they are there
 when the frame is.
 
-    root -> spawner   [launch, path, generation, spec, args, environment, capture]
+    root -> spawner   [launch, path, generation, spec, args, environment, capture,
+                       sockets, cgroup]  + descriptors
                       [stop|kill, path, generation]   [signal, path, generation, number]
-                      [retire]
+                      [retire]   [ping]
     spawner -> root   [spawned, path, generation, pid, start_ticks, outputs]  + descriptors
                       [failed, path, generation, stage, message]
-                      [exited, path, generation, pid, code, signal, asked, cpu, rss, wall]
+                      [exited, path, generation, pid, code, signal, asked, oom, cpu, rss, wall]
                       [leaked, path, generation, [[pid, command]...], ended]
                       [importing, module]   before each, as it may be the last
                       [preloaded, modules, seconds]
                       [left_out, module, reason, required]
+                      [pong]
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ from typing import Any
 
 import msgpack
 
-from supervisor_tree.core.specs import ChildSpec, spec_from_data, to_data
+from supervisor_tree.core.specdata import spec_from_data, to_data
+from supervisor_tree.core.specs import ChildSpec
 from supervisor_tree.runtime.launcher import (
     Exited,
+    Launch,
     LauncherNotice,
     LaunchFailed,
     Leaked,
@@ -49,6 +53,7 @@ __all__ = [
     "SpecPacker",
     "SpecUnpacker",
     "from_notice",
+    "launch_frame",
     "to_notice",
 ]
 
@@ -113,13 +118,18 @@ class Channel:
     ) -> None:
         """Queue a frame and send what fits.
 
-        `fds` are closed here once sent.  `done` is called when the kernel has the whole
+        `fds` are closed here, once sent or refused.  `done` is called when the kernel has the whole
         frame: from then on it reaches the other side even if this process dies.
         Raises ProtocolError if it is too large and TypeError if it is no plain data.
         """
-        body = msgpack.packb(frame)
-        if len(body) > MAX_FRAME_BYTES:
-            raise ProtocolError(f"a frame of {len(body)} bytes is over {MAX_FRAME_BYTES}")
+        try:
+            body = msgpack.packb(frame)
+            if len(body) > MAX_FRAME_BYTES:
+                raise ProtocolError(f"a frame of {len(body)} bytes is over {MAX_FRAME_BYTES}")
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
         self._out.append(_Outgoing(memoryview(_LENGTH.pack(len(body)) + body), fds, done))
         if len(self._out) == 1:
             self.flush()
@@ -253,6 +263,16 @@ class SpecUnpacker:
         return spec
 
 
+def launch_frame(launch: Launch, packed: bytes, capture: bool) -> Frame:
+    """An order to make a process, whose specification is packed; its sockets go beside it."""
+    cgroup = launch.cgroup
+    return [
+        *("launch", launch.path, launch.generation, packed, launch.args),
+        *(dict(launch.environment), capture, len(launch.sockets)),
+        None if cgroup is None else [cgroup.directory, dict(cgroup.files)],
+    ]
+
+
 def from_notice(notice: LauncherNotice) -> Frame:
     """A notice as a frame; Spawned's descriptors go beside it."""
     match notice:
@@ -262,7 +282,7 @@ def from_notice(notice: LauncherNotice) -> Frame:
         case LaunchFailed(path=path, generation=generation):
             return ["failed", path, generation, notice.stage, notice.message]
         case Exited(path=path, generation=generation, rusage=used):
-            end = [notice.pid, notice.code, notice.signal, notice.asked]
+            end = [notice.pid, notice.code, notice.signal, notice.asked, notice.oom]
             return [
                 "exited", path, generation, *end,
                 used.cpu_s, used.max_rss_bytes, used.wall_s,
@@ -290,7 +310,7 @@ def to_notice(frame: Frame, channel: Channel) -> LauncherNotice | None:
         path, generation, stage, message = rest
         return LaunchFailed(path=path, generation=generation, stage=stage, message=message)
     if kind == "exited":
-        path, generation, pid, code, number, asked, cpu_s, max_rss_bytes, wall_s = rest
+        path, generation, pid, code, number, asked, oom, cpu_s, max_rss_bytes, wall_s = rest
         return Exited(
             path=path,
             generation=generation,
@@ -298,6 +318,7 @@ def to_notice(frame: Frame, channel: Channel) -> LauncherNotice | None:
             code=code,
             signal=number,
             asked=asked,
+            oom=oom,
             rusage=Rusage(cpu_s=cpu_s, max_rss_bytes=max_rss_bytes, wall_s=wall_s),
         )
     if kind == "leaked":

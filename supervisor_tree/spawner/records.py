@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from socket import socket
 from typing import ClassVar
 
 from supervisor_tree.runtime.launcher import Launch, LauncherNotice, Spawned
@@ -16,7 +17,7 @@ from supervisor_tree.spawner.lives import Key, Life, read_mark
 from supervisor_tree.spawner.protocol import Frame
 from supervisor_tree.spawner.scope import Warden
 
-__all__ = ["Patience", "Record", "Suspicion", "children_marked", "discard", "obey"]
+__all__ = ["Patience", "Record", "Suspicion", "children_marked", "discard", "duplicates", "obey"]
 
 
 @dataclass(slots=True)
@@ -35,11 +36,17 @@ class Record:
         pidfd = os.pidfd_open(self.pid)
         life = Life(launch.path, launch.generation, self.pid, pidfd, self.start_ticks)
         life.obey(launch.spec)
+        life.cgroup = "" if launch.cgroup is None else launch.cgroup.directory
         return life
 
 
 class Patience:
-    """How long to wait before another spawner, if the last ones did not live long."""
+    """How long to wait before another spawner, if the last ones did not live long.
+
+    The first successor comes at once.  Whatever ends one spawner after the other (an import,
+    the kernel for want of memory) is given 0.1 to 5 s, as each of them takes a processor for
+    its imports; children live on meanwhile, and only starts and restarts wait.
+    """
 
     LONGEST_S: ClassVar[float] = 5.0
     _DELAYS_S = (0.0, 0.1, 0.5, 1.0, 2.0, LONGEST_S)
@@ -92,6 +99,19 @@ def discard(notice: LauncherNotice) -> None:
         for fd in (notice.stdout, notice.stderr):
             if fd >= 0:
                 os.close(fd)
+
+
+def duplicates(sockets: Iterable[socket]) -> list[int]:
+    """Descriptors to give away.  Raises OSError, with none left behind."""
+    fds: list[int] = []
+    try:
+        for one in sockets:
+            fds.append(os.dup(one.fileno()))
+    except OSError:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return fds
 
 
 def obey(warden: Warden, frame: Frame) -> None:

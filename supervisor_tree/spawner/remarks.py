@@ -17,10 +17,20 @@ class SpawnerStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpawnerLost:
-    """A spawner has died; its children live on under the root."""
+    """A spawner has died; its children live on under the root.
+
+    `frozen`: it was killed because it did not answer any more.
+    """
 
     pid: int
     adopted: int
+    frozen: bool = False
+
+    @property
+    def words(self) -> str:
+        """For the host's log."""
+        how = "did not answer any more and was killed" if self.frozen else "has died"
+        return f"spawner {self.pid} {how}; its {self.adopted} children live on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,12 @@ class Preloaded:
     pid: int
     modules: tuple[str, ...]
     seconds: float
+
+    @property
+    def words(self) -> str:
+        """For the host's log."""
+        count = len(self.modules)
+        return f"spawner {self.pid} has preloaded {count} modules in {self.seconds:.2f} s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,12 @@ import select
 import signal
 from collections.abc import Callable, Iterable
 
-from supervisor_tree.runtime.launcher import Exited, LauncherNotice, LaunchFailed, Leaked, Rusage
+from supervisor_tree.runtime import cgroups
+from supervisor_tree.runtime.launcher import LauncherNotice, LaunchFailed, Leaked
 from supervisor_tree.spawner import kernel, procfs
-from supervisor_tree.spawner.lives import Key, Life, Member, Phase, read_mark
+from supervisor_tree.spawner.lives import Key, Life, Member, Phase, read_mark, stray
+from supervisor_tree.spawner.memory import OomCount
+from supervisor_tree.spawner.strays import Strays
 
 __all__ = ["Warden"]
 
@@ -55,7 +58,8 @@ class Warden:
         self._leaders: dict[int, Life] = {}
         self._by_fd: dict[int, tuple[Life, Member | None]] = {}
         self._orphans: dict[int, Life] = {}  # our children that are no leaders
-        self._strays: set[int] = set()  # our children that nobody can place
+        self._strays = Strays()
+        self._oom = OomCount()
         self._dirty: set[Life] = set()
         self._look_at: float | None = None  # when there may be descriptors again
         self._out: list[tuple[LauncherNotice, Life | None]] = []
@@ -69,10 +73,11 @@ class Warden:
         self._by_fd[life.pidfd] = (life, None)
         self._poller.register(life.pidfd, select.EPOLLIN)
 
-    def rename(self, life: Life, generation: int) -> None:
+    def rename(self, life: Life, key: Key) -> None:
         """A spare becomes a life of its own."""
         del self.lives[life.key]
-        life.generation = generation
+        life.path, life.generation = key
+        life.begun_ticks = kernel.boot_time_ticks()
         self.lives[life.key] = life
 
     def stop(self, path: str, generation: int) -> None:
@@ -135,6 +140,7 @@ class Warden:
         self._poller.unregister(fd)
         del self._by_fd[fd]
         life.ended = ended
+        life.oom = self._oom.is_to_blame(life, ended)
         if life.on_leader_ended is not None:
             life.on_leader_ended()
         return True
@@ -151,7 +157,7 @@ class Warden:
             if info.si_pid in self._leaders:  # it hides those behind it
                 self.tidy()
                 return
-            self._reap_orphan(info.si_pid)
+            self.reap_orphan(info.si_pid)
 
     def tidy(self) -> None:
         """Look at all children for orphans that have ended, if they can be looked at."""
@@ -163,7 +169,9 @@ class Warden:
         for life in self.lives.values():
             if life.deadline is not None and life.deadline <= now:
                 self._dirty.add(life)
-        if self._dirty:
+        self._oom.look(now)
+        stray_due = self._strays.deadline()
+        if self._dirty or (stray_due is not None and stray_due <= now):
             try:
                 orphans = self._sort_children()
             except OSError:  # out of descriptors: all of it at the next look
@@ -173,12 +181,17 @@ class Warden:
             while self._dirty:
                 life = self._dirty.pop()
                 self._advance(life, orphans.get(life, ()), now)
+            self._out += [(stray(pid), None) for pid in self._strays.certain(now)]
         out, self._out = self._out, []
         return out
 
     def deadline(self) -> float | None:
         """When `settle` wants to be called at the latest."""
-        dues = [self._look_at, *(life.deadline for life in self.lives.values())]
+        if self._look_at is not None:
+            return self._look_at
+        dues = [*(life.deadline for life in self.lives.values()), self._strays.deadline()]
+        if self.lives:
+            dues.append(self._oom.due)
         return min((due for due in dues if due is not None), default=None)
 
     def release(self, life: Life) -> None:
@@ -193,34 +206,41 @@ class Warden:
         for fd in {*self._by_fd, *(life.pidfd for life in self._leaders.values())}:
             os.close(fd)
         self._by_fd.clear()
+        self._oom.close()
 
     # --- looking ------------------------------------------------------------------------
 
     def _sort_children(self) -> dict[Life, list[int]]:
         """Whose are the children of this process that are no leaders?  Reaps dead ones."""
-        found: dict[Life, list[int]] = {}
-        strays: set[int] = set()
-        for pid in self._children(os.getpid()):
-            if pid in self._leaders:
-                continue
-            now = procfs.stat(pid)
-            life = self._orphans.get(pid)
-            if now is None or (life is None and self._is_ours and not self._is_ours(now)):
-                continue
-            if now.dead:
-                self._reap_orphan(pid)
-                continue
-            if life is None or life.key not in self.lives:
-                life = self._owner(pid, now)
-            if life is None:
-                strays.add(pid)
-                continue
+        for _ in range(_FREEZE_ROUNDS):
+            found: dict[Life, list[int]] = {}
+            strays: set[int] = set()
+            reaped = False
+            for pid in self._children(os.getpid()):
+                if pid not in self._leaders:
+                    reaped |= self._sort_child(pid, found, strays)
+            if not reaped:  # else its children may have been handed to us since
+                break
+        self._strays.keep(strays)
+        return found
+
+    def _sort_child(self, pid: int, found: dict[Life, list[int]], strays: set[int]) -> bool:
+        """Place one; True if it was dead."""
+        now = procfs.stat(pid)
+        life = self._orphans.get(pid)
+        if now is None or (life is None and self._is_ours and not self._is_ours(now)):
+            return False
+        if now.dead:
+            self.reap_orphan(pid)
+            return True
+        if life is None or life.key not in self.lives:
+            life = self._owner(pid, now)
+        if life is None:
+            strays.add(pid)
+        else:
             self._orphans[pid] = life
             found.setdefault(life, []).append(pid)
-        for pid in strays - self._strays:
-            self._out.append((_stray(pid), None))
-        self._strays = strays
-        return found
+        return False
 
     def _orphans_of(self, life: Life) -> list[int]:
         with contextlib.suppress(OSError):  # out of descriptors
@@ -285,7 +305,7 @@ class Warden:
             return False
         if now is None or now.dead or kernel.is_ended(pidfd):
             os.close(pidfd)
-            self._reap_orphan(pid)
+            self.reap_orphan(pid)
             return False
         member = Member(pid, pidfd, now.session, command)
         life.members[pid] = member
@@ -300,9 +320,10 @@ class Warden:
         os.close(member.pidfd)
         del self._by_fd[member.pidfd]
         life.members.pop(member.pid, None)
-        self._reap_orphan(member.pid)
+        self.reap_orphan(member.pid)
 
-    def _reap_orphan(self, pid: int) -> None:
+    def reap_orphan(self, pid: int) -> None:
+        """Let go of a child that has ended and is no leader."""
         if pid not in self._leaders:
             kernel.reap(pid)
             self._strays.discard(pid)
@@ -330,10 +351,12 @@ class Warden:
             return
         life.blind = False
         self._look(life, orphans)
+        if orphans and not life.members:  # dead already; their children have come to us
+            self._look(life, self._orphans_of(life))
         if not life.led and not life.members:
-            if life.blind:
-                life.deadline = now + BLIND_S
-            else:
+            if life.blind or self._strays.uncertain:
+                life.deadline = now + (BLIND_S if life.blind else KILL_AGAIN_S)
+            else:  # nobody is left, and nobody of whom it is not certain yet
                 self._finish(life)
             return
         if life.phase is Phase.RUNNING:
@@ -366,6 +389,8 @@ class Warden:
 
     def _kill_all(self, life: Life) -> None:
         """SIGKILL to all; they are stopped first, so that none forks behind our back."""
+        if life.cgroup:
+            cgroups.kill(life.cgroup)
         if not life.members:
             life.kill_group()
             return
@@ -399,9 +424,11 @@ class Warden:
         self.lives.pop(life.key, None)
         self._dirty.discard(life)
         life.deadline = None
+        if life.cgroup:
+            cgroups.remove(life.cgroup)
         if not life.silent:
             if life.escaped:
-                self._out.append((_leaked(life), None))
+                self._out.append((life.leaked(), None))
             if life.failure is not None:
                 stage, message = life.failure
                 failed = LaunchFailed(
@@ -409,7 +436,7 @@ class Warden:
                 )
                 self._out.append((failed, life))
             elif life.ended is not None:
-                self._out.append((_exited(life, life.ended), life))
+                self._out.append((life.exited(life.ended), life))
         elif life.pid:
             self.release(life)
         if life.on_gone is not None:
@@ -421,27 +448,3 @@ def _children_of(life: Life, pid: int) -> list[int]:
         return procfs.children_of(pid)
     life.blind = True
     return []
-
-
-def _stray(pid: int) -> Leaked:
-    """A process of some scope, nobody knows of which: its mark and session are gone."""
-    processes = ((pid, procfs.command_line(pid)),)
-    return Leaked(path="/", generation=0, processes=processes, ended=False)
-
-
-def _leaked(life: Life) -> Leaked:
-    processes = tuple(sorted(life.escaped.items()))
-    return Leaked(path=life.path, generation=life.generation, processes=processes, ended=True)
-
-
-def _exited(life: Life, ended: kernel.Ended) -> Exited:
-    wall_s = kernel.seconds_of(kernel.boot_time_ticks() - life.start_ticks)
-    return Exited(
-        path=life.path,
-        generation=life.generation,
-        pid=life.pid,
-        code=ended.code,
-        signal=ended.signal,
-        asked=life.asked,
-        rusage=Rusage(cpu_s=ended.cpu_s, max_rss_bytes=ended.max_rss_bytes, wall_s=wall_s),
-    )

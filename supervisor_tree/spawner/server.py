@@ -12,49 +12,32 @@ import os
 import resource
 import select
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
 
+from supervisor_tree.core.environment import is_owned
+from supervisor_tree.core.specs import ChildSpec
+from supervisor_tree.runtime.cgroups import Cgroup
 from supervisor_tree.runtime.launcher import Exited, LaunchFailed, Spawned
 from supervisor_tree.runtime.settings import NOFILE_KEY
 from supervisor_tree.spawner import child, kernel
+from supervisor_tree.spawner.config import Config
 from supervisor_tree.spawner.forking import STATUS_BYTES, Birth, Cradle, give_births
 from supervisor_tree.spawner.lives import Key, Life, mark_of, terms_of
 from supervisor_tree.spawner.protocol import Channel, Frame, SpecUnpacker, from_notice
 from supervisor_tree.spawner.scope import Warden
-from supervisor_tree.spawner.spares import SparePool
+from supervisor_tree.spawner.spares import ANYONE, SparePool
 from supervisor_tree.spawner.title import MarkSlot
 
-__all__ = ["Config", "Spawner"]
+__all__ = ["Spawner"]
 
+REHEARSAL = "supervisor_tree.agents.bootstrap:rehearsed"
 BATCH = 32  # forked at once; later orders wait for so many
 END_GRACE_S = 1.0  # SIGTERM to SIGKILL once the root is gone
 END_LIMIT_S = 1.9  # all is gone within 2 s of the root's death, or is beyond our power
-
-
-@dataclass(slots=True, kw_only=True)
-class Config:
-    """What a spawner is started with.  `modules`: name, and whether it must not be left out."""
-
-    instance: str
-    modules: list[tuple[str, bool]]
-    sys_path: list[str]
-    left_out: list[tuple[str, str]]
-    lease_read: int
-    lease_write: int
-
-    @classmethod
-    def load(cls, fd: int) -> Config:
-        """Read what `save` wrote."""
-        return cls(**msgpack.unpackb(os.pread(fd, os.fstat(fd).st_size, 0)))
-
-    def save(self, fd: int) -> None:
-        """Write to a memory file, from where a re-executed spawner can read it again."""
-        data = msgpack.packb({name: getattr(self, name) for name in self.__slots__})
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, data, 0)
 
 
 class Spawner:
@@ -71,11 +54,11 @@ class Spawner:
         self._base = _take_base_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         # Above the places of a child's own, so that no child has to move it out of its way.
-        self._lease = fcntl.fcntl(config.lease_read, fcntl.F_DUPFD_CLOEXEC, child.GATE_FD + 1)
-        self._spares = SparePool(config.instance, self._warden, slot)
+        self._lease = fcntl.fcntl(config.lease_read, fcntl.F_DUPFD_CLOEXEC, child.LAST_FD + 1)
+        self._specs = SpecUnpacker()
+        self._spares = SparePool(self._warden, slot, config.instance, self._anyone())
         self._cradles: dict[Key, Cradle] = {}  # to be forked in this turn
         self._unready: dict[int, Birth] = {}  # by status pipe
-        self._specs = SpecUnpacker()
         self._retiring = False
         self._end_at: float | None = None
         self._wants_write = False
@@ -146,57 +129,88 @@ class Spawner:
 
     def _serve(self) -> None:
         self._channel.flush()
-        for frame in self._channel.receive():
+        frames = self._channel.receive()
+        launches = sum(frame[0] == "launch" for frame in frames)
+        if launches:
+            self._spares.settle()
+        for frame in frames:
             if frame[0] != "launch" or len(self._cradles) >= BATCH:
                 self._fork()
             match frame:
                 case ["launch", *rest]:
-                    self._launch(*rest)
+                    self._launch(rest, alone=launches == 1)
                 case ["stop", path, generation]:
                     self._warden.stop(path, generation)
                 case ["kill", path, generation]:
                     self._warden.kill(path, generation)
                 case ["signal", path, generation, number]:
                     self._warden.signal(path, generation, number)
+                case ["ping"]:
+                    self._channel.send(["pong"])
                 case ["retire"]:
                     self._retiring = True
                     self._spares.drop_all()
         self._fork()
 
-    def _launch(self, path: str, generation: int, packed: bytes, *rest: Any) -> None:
-        args, environment, capture = rest
-        key = (path, generation)
-        if key in self._warden.lives or key in self._cradles:
-            self._refuse(path, generation, "this life runs already")
+    def _launch(self, frame: Frame, *, alone: bool) -> None:
+        path, generation, packed, args, environment, capture, count, cgroup = frame
+        sockets = self._channel.take_fds(count)
+        try:
+            order = self._read_order((path, generation), packed, args, environment, sockets)
+        except (ValueError, TypeError, OSError) as error:
+            _close(sockets)
+            self._refuse(path, generation, str(error))
             return
+        spec = order.spec
+        order.cgroup = None if cgroup is None else Cgroup(*cgroup)
+        if spec.env_file:
+            import dotenv  # noqa: F401, PLC0415 - before the fork, for all later ones
+        birth = None if self._retiring else self._spares.take(order, packed, capture)
+        if birth is None:
+            try:
+                cradle = Cradle.make(order, capture)
+            except OSError as error:
+                self._refuse(path, generation, f"cannot fork: {error.strerror}")
+                return
+            birth = self._spares.take_any(cradle, packed) if alone else None
+            if birth is None:
+                self._cradles[path, generation] = cradle
+                return
+        self._follow(birth)
+
+    def _read_order(
+        self, key: Key, packed: bytes, args: Any, own: Mapping[str, str], sockets: list[int]
+    ) -> child.Order:
+        """Raises ValueError, TypeError or OSError for what cannot be carried out."""
+        if key in self._warden.lives or key in self._cradles:
+            raise ValueError("this life runs already")
+        if -1 in sockets:
+            raise OSError("cannot take its sockets: too many open files")
         try:
             spec = self._specs.unpack(packed)
             terms_of(spec)
         except (ValueError, TypeError) as error:
-            self._refuse(path, generation, f"cannot use its specification: {error}")
-            return
-        order = child.Order(
-            path=path,
-            generation=generation,
+            raise ValueError(f"cannot use its specification: {error}") from None
+        return replace(self._order(key, spec, args, own), sockets=tuple(sockets))
+
+    def _order(self, key: Key, spec: ChildSpec, args: Any, own: Mapping[str, str]) -> child.Order:
+        return child.Order(
+            path=key[0],
+            generation=key[1],
             spec=spec,
             args=args,
-            environment=environment,
+            environment=own,
             base=self._base,
             stdio=(self._null, 2, 2),
             nofile=self._nofile,
-            mark=mark_of(self._config.instance, path, generation),
+            mark=mark_of(self._config.instance, *key),
             lease=self._lease if spec.command is None else -1,
         )
-        if spec.env_file:
-            import dotenv  # noqa: F401, PLC0415 - before the fork, for all later ones
-        birth = None if self._retiring else self._spares.take(order, packed, capture)
-        if birth is not None:
-            self._follow(birth)
-            return
-        try:
-            self._cradles[key] = Cradle.make(order, capture)
-        except OSError as error:
-            self._refuse(path, generation, f"cannot fork: {error.strerror}")
+
+    def _anyone(self) -> child.Order:
+        """Of a spare for any agent.  The place of its status pipe is kept free for one."""
+        order = self._order((ANYONE, 0), ChildSpec(id="spare", agent=REHEARSAL), None, {})
+        return replace(order, status=self._null, unpack=self._specs.unpack)
 
     def _fork(self) -> None:
         """Fork for all orders that have come together."""
@@ -274,7 +288,7 @@ class _Release:
 def _take_base_environment() -> dict[str, str]:
     """What children inherit of the host's environment; the rest is taken out of os.environ."""
     for key in list(os.environ):
-        if child.is_owned(key):
+        if is_owned(key):
             del os.environ[key]
     return dict(os.environ)
 
@@ -287,6 +301,12 @@ def _raise_nofile() -> tuple[int, int]:
     if given is not None:
         soft, hard = map(int, given.split(":"))
     return soft, hard
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _drain(fd: int) -> None:

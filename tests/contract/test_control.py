@@ -17,7 +17,6 @@ import zmq
 from supervisor_tree.control import server as server_module
 from supervisor_tree.control.client import ControlClient, host_answers
 from supervisor_tree.control.server import ControlServer
-from supervisor_tree.control.wire import read_reply, request_frame
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.errors import (
     AlreadyRunning,
@@ -29,6 +28,7 @@ from supervisor_tree.errors import (
     TimedOut,
     UsageError,
 )
+from supervisor_tree.wire import read_reply, request_frame
 from tests.contract.answering import AnsweringHost
 from tests.unit.control.stage import StagedHost, program
 
@@ -178,11 +178,11 @@ def test_the_kernel_says_who_a_peer_is(run_dir):
             stranger.send(b"hello")
             assert router.poll(5000)
             frames = router.recv_multipart(copy=False)
-            seen.append(server_module._peer_uid(frames[-1]))
+            seen.append(server_module._credentials(frames[-1]))
     finally:
         context.destroy(linger=0)
         (run_dir / "control.sock").unlink()
-    assert seen == [os.geteuid()]
+    assert seen == [(os.geteuid(), os.getpid())]
 
 
 def test_without_a_host_a_client_says_so_at_once(run_dir):

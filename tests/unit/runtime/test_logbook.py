@@ -9,27 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor_tree.runtime.logbook import (
-    Follower,
+from supervisor_tree.runtime.logs.book import (
     LogLine,
     file_of,
-    files_of,
     format_batch,
     format_time,
     parse_line,
     paths_under,
     prefix_of,
-    read_since,
     rotated_files,
-    tail,
 )
-from supervisor_tree.runtime.logfile import Budget
+from supervisor_tree.runtime.logs.reader import Follower, read_since, tail
 
 START = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 
 
 def entry(number: int, path: str = "/a", at: float | None = None) -> bytes:
-    prefix = prefix_of(START + number if at is None else at, path, "out", 12, 3)
+    prefix = prefix_of(START + number if at is None else at, path, "stdout", 12, 3)
     return format_batch(b"line %d" % number, prefix)
 
 
@@ -54,23 +50,23 @@ def expected(numbers: range) -> list[str]:
 
 
 def test_a_line_is_readable_and_says_who_wrote_it_when() -> None:
-    prefix = prefix_of(START + 0.25, "/chat/bot", "err", 4711, 3)
+    prefix = prefix_of(START + 0.25, "/chat/bot", "stderr", 4711, 3)
     assert format_batch(b"one\ntwo", prefix) == (
-        b"2023-11-14T22:13:20.250Z /chat/bot err 4711 #3 | one\n"
-        b"2023-11-14T22:13:20.250Z /chat/bot err 4711 #3 | two\n"
+        b"2023-11-14T22:13:20.250Z /chat/bot stderr 4711 #3 | one\n"
+        b"2023-11-14T22:13:20.250Z /chat/bot stderr 4711 #3 | two\n"
     )
 
 
 def test_a_piece_of_a_line_is_marked() -> None:
-    line = prefix_of(START, "/a", "out", 1, 1, partial=True) + b"Password: "
+    line = prefix_of(START, "/a", "stdout", 1, 1, partial=True) + b"Password: "
     assert parse_line(line) == LogLine(
-        "2023-11-14T22:13:20.000Z", "/a", "out", 1, 1, "Password: ", partial=True
+        "2023-11-14T22:13:20.000Z", "/a", "stdout", 1, 1, "Password: ", partial=True
     )
 
 
 @given(
     path=st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1),
-    stream=st.sampled_from(["out", "err", "note"]),
+    stream=st.sampled_from(["stdout", "stderr", "note"]),
     pid=st.integers(1, 1 << 22),
     generation=st.integers(1, 1 << 40),
     text=st.text(st.characters(codec="utf-8", exclude_characters="\n")),
@@ -89,7 +85,7 @@ def test_what_is_written_is_read(  # noqa: PLR0913
 
 @given(st.binary())
 def test_any_bytes_of_a_child_can_be_shown(data: bytes) -> None:
-    prefix = prefix_of(START, "/a", "out", 1, 1)
+    prefix = prefix_of(START, "/a", "stdout", 1, 1)
     lines = format_batch(data, prefix).removesuffix(b"\n").split(b"\n")
     shown = [parse_line(line) for line in lines]
     assert b"\n".join(line.removeprefix(prefix) for line in lines) == data.removesuffix(b"\n")
@@ -104,16 +100,16 @@ def test_a_line_of_another_program_is_none_of_ours(line: str | bytes) -> None:
 
 
 def test_json_has_one_shape_and_names_pieces() -> None:
-    line = LogLine("2023-11-14T22:13:20.000Z", "/a", "out", 1, 2, "text")
+    line = LogLine("2023-11-14T22:13:20.000Z", "/a", "stdout", 1, 2, "text")
     assert line.to_json() == {
         "ts": "2023-11-14T22:13:20.000Z",
         "path": "/a",
-        "stream": "out",
+        "stream": "stdout",
         "pid": 1,
         "generation": 2,
         "text": "text",
     }
-    piece = LogLine("2023-11-14T22:13:20.000Z", "/a", "out", 1, 2, "text", partial=True)
+    piece = LogLine("2023-11-14T22:13:20.000Z", "/a", "stdout", 1, 2, "text", partial=True)
     assert piece.to_json()["partial"] is True
 
 
@@ -303,25 +299,3 @@ def test_all_logs_below_a_supervisor_are_found(tmp_path: Path) -> None:
     assert paths_under(str(tmp_path), "/chat/bot") == ["/chat/bot"]
     everything = ["/", "/chat", "/chat/bot", "/chat/x/y", "/other"]
     assert paths_under(str(tmp_path), "/") == everything
-
-
-def test_the_budget_deletes_the_oldest_rotated_files_of_all_paths(tmp_path: Path) -> None:
-    for number in range(10):
-        file = tmp_path / ("ab"[number % 2] + rotated_name(number)[1:])
-        file.write_bytes(b"x" * 1000)
-        os.utime(file, (START + number, START + number))
-    (tmp_path / "a.log").write_bytes(b"x" * 1000)
-    budget = Budget(str(tmp_path), 6400)
-    assert budget.spend(1)
-    assert budget.enforce() is None
-    left = sorted(os.path.basename(file) for file in files_of(str(tmp_path), "/a"))
-    assert left == ["a.2027-01-15_08-00-06_000000.log", "a.2027-01-15_08-00-08_000000.log", "a.log"]
-    assert not budget.spend(99)
-    assert budget.spend(1)
-
-
-def test_where_nothing_is_rotated_the_budget_names_the_largest_live_file(tmp_path: Path) -> None:
-    (tmp_path / "a.log").write_bytes(b"x" * 3000)
-    (tmp_path / "b.log").write_bytes(b"x" * 6000)
-    assert Budget(str(tmp_path), 10_000).enforce() == str(tmp_path / "b.log")
-    assert Budget(str(tmp_path), 100_000).enforce() is None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from supervisor_tree.core.environment import is_owned
 from supervisor_tree.core.specs import ChildSpec, Limits
 from supervisor_tree.runtime.launcher import (
     Exited,
@@ -76,7 +77,7 @@ def test_terms_that_make_no_sense_are_refused(wrong: dict[str, str]) -> None:
     ],
 )
 def test_some_keys_are_the_hosts_alone(key: str, owned: bool) -> None:
-    assert child.is_owned(key) is owned
+    assert is_owned(key) is owned
 
 
 def test_only_what_depends_on_the_world_outside_can_fail_in_set_up() -> None:

@@ -1,4 +1,4 @@
-"""One log file with its rotation, and the budget of all of them together.
+"""One log file with its rotation.
 
 Writing, rotation and retention are loguru's; each file has a loguru logger of its own, so
 that a record does not pass a thousand other handlers.  A record is a whole batch of lines.
@@ -9,32 +9,32 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supervisor_tree.runtime.logbook import is_rotated, rotated_files
+from supervisor_tree.core.specs import Logs
+from supervisor_tree.runtime.logs.book import parse_time, rotated_files
 
 if TYPE_CHECKING:
     from loguru import Logger
 
-__all__ = ["Budget", "LogFile", "Placed"]
+__all__ = ["LogFile", "Placed"]
 
 # Told of the state of the file right before a write: the step that makes a kill survivable.
 Placed = Callable[[os.stat_result], None]
 
 
 class LogFile:
-    """A file that is appended to.  `rotation`, `total_bytes` are bytes, `retention` files.
+    """A file that is appended to, and begun anew when it is full or half of `max_age` old.
 
     The file is opened when first written, and anew when it has been moved or deleted.
     """
 
-    def __init__(self, path: str, rotation: int, retention: int, total_bytes: int) -> None:
+    def __init__(self, path: str, limits: Logs) -> None:
         self.path = path
-        self.rotation = rotation
-        self.retention = retention
-        self.total_bytes = total_bytes
+        self.limits = limits
         self.rotate_next = False
         self.rotated = False  # since the last look of whoever clears it
         self._logger: Logger | None = None
@@ -42,6 +42,7 @@ class LogFile:
         self._placed: Placed = _nothing
         self._length = 0
         self._state: os.stat_result | None = None
+        self._begun: float | None = None  # the time of its first line
 
     @property
     def is_open(self) -> bool:
@@ -76,6 +77,7 @@ class LogFile:
 
     def _open(self) -> Callable[[str], None]:
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        self._begun = _first_time(self.path)
         self._logger = _fresh_logger()
         options: dict[str, Any] = {"errors": "surrogateescape"}
         self._logger.add(
@@ -95,20 +97,26 @@ class LogFile:
         """loguru asks before each write: here the file's true state is known."""
         state = self._state = os.fstat(file.fileno())
         self._placed(state)
-        full = state.st_size > 0 and state.st_size + self._length > self.rotation
-        rotate = state.st_size > 0 and (full or self.rotate_next)
+        now = time.time()
+        if state.st_size == 0 or self._begun is None:
+            self._begun = now
+        full = state.st_size + self._length > self.limits.rotation
+        age = self.limits.max_age
+        old = age is not None and now - self._begun > age / 2
+        rotate = state.st_size > 0 and (full or old or self.rotate_next)
         if rotate:
+            self._begun = now
             self.rotate_next = False
             self.rotated = True
         return rotate
 
     def _retain(self, _candidates: list[str]) -> None:
         """Keep the newest; loguru's own choice of names would take /a.b for a former /a."""
-        left = self.total_bytes
+        left = self.limits.total_bytes
         for number, file in enumerate(reversed(rotated_files(self.path))):
             with contextlib.suppress(FileNotFoundError):
                 left -= os.stat(file).st_size
-                if number >= self.retention or left < 0:
+                if number >= self.limits.retention or left < 0:
                     os.unlink(file)
 
     def _undo(self) -> None:
@@ -123,51 +131,17 @@ class LogFile:
                 os.truncate(self.path, size)
 
 
-class Budget:
-    """Keeps all log files of a directory together below `total` bytes.
-
-    Deletes the oldest rotated files; where there are none left, has the largest live file
-    rotated early.  Directories are read once per 1/64 of the budget written.
-    """
-
-    def __init__(self, log_dir: str, total: int) -> None:
-        self._log_dir = log_dir
-        self._total = total
-        self._until_look = 0
-
-    def spend(self, written: int) -> bool:
-        """Count bytes written; True when it is time to `enforce`."""
-        self._until_look -= written
-        return self._until_look <= 0
-
-    def enforce(self) -> str | None:
-        """Delete what is too much.  Returns the live file that should be rotated, if any."""
-        self._until_look = self._total // 64
-        rotated: list[tuple[int, str, int]] = []
-        live: list[tuple[int, str]] = []
-        for folder, _, names in os.walk(self._log_dir):
-            for name in names:
-                file = os.path.join(folder, name)
-                with contextlib.suppress(FileNotFoundError):
-                    state = os.stat(file)
-                    if is_rotated(name):
-                        rotated.append((state.st_mtime_ns, file, state.st_size))
-                    elif name.endswith(".log"):
-                        live.append((state.st_size, file))
-        used = sum(size for *_, size in rotated) + sum(size for size, _ in live)
-        rotated.sort(reverse=True)
-        while rotated and used > self._total - self._total // 32:
-            _, file, size = rotated.pop()
-            with contextlib.suppress(OSError):
-                os.unlink(file)
-                used -= size
-        if not rotated and live and used > self._total - self._total // 8:
-            return max(live)[1]
-        return None
-
-
 def _nothing(_state: os.stat_result) -> None:
     """No one wants to know."""
+
+
+def _first_time(file: str) -> float | None:
+    """When the first line of a file was written; None if it has none."""
+    try:
+        with open(file, "rb") as handle:
+            return parse_time(handle.read(64))
+    except OSError:  # none there, or not ours to read
+        return None
 
 
 def _fresh_logger() -> Logger:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
-from supervisor_tree.runtime.logbook import format_batch, prefix_of
-from supervisor_tree.runtime.logfile import LogFile
+from supervisor_tree.runtime.logs.awaited import Awaited
+from supervisor_tree.runtime.logs.book import format_batch, prefix_of
+from supervisor_tree.runtime.logs.file import LogFile
+from supervisor_tree.runtime.logs.redaction import Redaction
 
-__all__ = ["Book", "Pipe", "dropped_note", "fitting", "note"]
+__all__ = ["Book", "Pipe", "dropped_note", "fitting", "note", "redacted"]
 
 
 class Book:
@@ -37,12 +39,15 @@ class Pipe:
         self.waits_until = 0.0  # when an incomplete line is taken as it is; 0: there is none
         self.lines = 0
         self.bytes = 0
-        self.dropped = 0
         self.book: Book
+        self.redaction: Redaction | None = None
+        self.awaited: Awaited | None = None
 
 
 def fitting(data: bytes, start: int, end: int, limit: int, prefix: int) -> int:
     """The latest line end by which a batch is at most `limit` bytes long; one line at least."""
+    if (end - start) * (prefix + 1) <= limit:  # nothing but line ends would fit: no need to count
+        return end
     while (lines := data.count(b"\n", start, end)) > 1:
         length = end - start + lines * prefix
         if length <= limit:
@@ -50,6 +55,14 @@ def fitting(data: bytes, start: int, end: int, limit: int, prefix: int) -> int:
         middle = start + (end - start) * limit // length
         end = data.rfind(b"\n", start, middle) + 1 or data.find(b"\n", start) + 1
     return end
+
+
+def redacted(redaction: Redaction, body: bytes, start: int, *, partial: bool) -> tuple[bytes, int]:
+    """What may be written of `body`, which stands at `start`, and where that ends."""
+    if partial:
+        shown, taken = redaction.piece(body)
+        return shown, start + taken
+    return redaction.lines(body), start + len(body)
 
 
 def note(pipe: Pipe, text: bytes) -> bytes:

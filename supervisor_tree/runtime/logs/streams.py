@@ -8,43 +8,57 @@ While no logger is connected the pipes fill.  For `OUTAGE_S` nothing is done abo
 logger is there within milliseconds, and no line is lost.  If it takes longer, the root
 throws away the oldest bytes of pipes that are filling up, and counts: children do not block
 on logs.  The next logger writes how much was lost.
+
+A logger that is there and does nothing (stopped, or waiting for a disk) is found out by its
+pulse: the root asks it for a sign of life every `_LOOK_S`.  After `_PATIENCE` looks without
+one it counts as dead: its connection is given up, and whoever runs the logger is told.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import select
 import socket
-import struct
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
+from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.specs import Logs
-from supervisor_tree.runtime.hostlog import OwnLines
-from supervisor_tree.runtime.logbook import file_of, format_batch, lost_text, prefix_of
-from supervisor_tree.runtime.logstate import LogStats, Stream, StreamLife, spare_pages
-from supervisor_tree.runtime.logwire import (
+from supervisor_tree.runtime.infrastructure import LOGGER
+from supervisor_tree.runtime.logs.door import Door
+from supervisor_tree.runtime.logs.hostlog import OwnLines
+from supervisor_tree.runtime.logs.rest import write_rest
+from supervisor_tree.runtime.logs.state import Counters, LogStats, PipeRoom, Stream, StreamLife
+from supervisor_tree.runtime.logs.wire import (
     Disconnected,
     Journal,
+    capacity,
     discard,
+    hung_up,
+    journal_memory,
     receive,
     send,
-    settle,
     unread,
 )
+from supervisor_tree.runtime.pulse import Pulse
 
 __all__ = ["OUTAGE_S", "LogStreams"]
 
 OUTAGE_S = 3.0
-_SOCKET_NAME = "logger.sock"
 _PIPE_SIZE = 256 * 1024
 _SINK_SIZE = 1024 * 1024
 _SWEEP_S = 1.0  # while discarding: a second look at all pipes, besides what epoll tells
-_PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+_LOOK_S = 1.0
+_PATIENCE = 2
+_FROZEN_S = _LOOK_S * _PATIENCE
+_SLOW_PATTERN = (
+    "the pattern of ready.log takes too long for what this child writes, and holds the lines of "
+    "all up; it is given up for this life, which will not be ready by a line"
+)
 _EDGE = select.EPOLLIN | select.EPOLLET
 
 
@@ -53,59 +67,70 @@ class LogStreams:
 
     `clock` is monotonic time in seconds.  The caller watches `sockets()`, and calls
     `tick` when `due` says so.  `max_streams` bounds what the lives of a crashing child can
-    pile up while there is no logger.
+    pile up while there is no logger.  `redact` holds for all, beside their own.  `on_frozen` is
+    called when the logger that is connected has stopped working: it should be ended by force;
+    `on_problem` with why files cannot be written, and with "" when they can; `on_seen` with path
+    and generation of a life that has written the line which shows it to be ready; `tell` with
+    what an operator should know.
     """
 
-    def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, max_streams: int = 8192
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        max_streams: int = 8192,
+        redact: tuple[str, ...] = (),
+        on_frozen: Callable[[], None] = lambda: None,
+        on_problem: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.on_frozen = on_frozen
+        self.on_problem = on_problem
+        self.on_seen: Callable[[str, int], None] = lambda _path, _generation: None
+        self._tell = tell
         self._clock = clock
         self._max_streams = max_streams
-        self._expected_pid: int | None = None
+        self._redact = redact
+        self._pulse = Pulse(_PATIENCE)
+        self._look_at = 0.0
         self._lives: dict[int, StreamLife] = {}  # by key of each of their streams
         self._streams: dict[int, Stream] = {}
         self._by_fd: dict[int, Stream] = {}
         self._next_key = 2
         self._epoll = select.epoll()
-        self._listener: socket.socket | None = None
-        self._address = ""
+        self._door = Door(self._epoll, clock, tell)
+        self.listen, self.expect = self._door.listen, self._door.expect
         self._connection: socket.socket | None = None
         self._queue: list[tuple[list[Any], StreamLife | None]] = []
         self._away_since: float | None = clock()
         self._discarding = False
         self._sweep_at = 0.0
         self._retry_at = 0.0
-        self._memory = os.memfd_create("logger-journal", os.MFD_CLOEXEC)
-        os.ftruncate(self._memory, os.sysconf("SC_PAGESIZE"))
+        self._memory = journal_memory()
         self._journal = Journal(self._memory)
         self._sink = os.pipe2(os.O_CLOEXEC)
-        self._pages_left = spare_pages()
-        self._widen(self._sink[1], _SINK_SIZE)
+        self._room = PipeRoom()
+        self._room.widen(self._sink[1], _SINK_SIZE)
         self._own: OwnLines | None = None
-        self._connections = self._lines = self._bytes = self._dropped = 0
-        self._lost_lines = self._lost_bytes = 0
+        self._counters = Counters()
 
     # -- for the host -----------------------------------------------------------------
-
-    def listen(self, run_dir: str) -> None:
-        """Make the socket that the logger connects to.  OSError: the directory will not do."""
-        self._address = os.path.join(run_dir, _SOCKET_NAME)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._address)  # the run directory is locked: it is a dead host's
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.setblocking(False)
-        self._listener.bind(self._address)
-        os.chmod(self._address, 0o600)
-        self._listener.listen(8)
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
 
     def sockets(self) -> list[tuple[int, Callable[[], None]]]:
         """What to watch for reading, and what to call then.  Never changes."""
         return [(self._epoll.fileno(), self.handle)]
 
-    def expect(self, pid: int | None) -> None:
-        """Take connections of this process only; None: of any process of this user."""
-        self._expected_pid = pid
+    def heard(self, event: LifecycleEvent) -> None:
+        """The logger is the process that the launcher has told of, while it is there."""
+        if event.path == LOGGER and event.event is EventName.CHILD_STARTED:
+            self.expect(event.pid)
+        elif event.path == LOGGER and event.event is EventName.CHILD_EXITED:
+            self.expect(None)
+
+    @property
+    def address(self) -> str:
+        """The path of the socket that the logger connects to."""
+        return self._door.address
 
     @property
     def connected(self) -> bool:
@@ -117,14 +142,9 @@ class LogStreams:
         """Counters; see there."""
         return LogStats(
             connected=self.connected,
-            connections=self._connections,
             streams=len(self._streams),
-            lines=self._lines,
-            bytes=self._bytes,
-            dropped=self._dropped,
-            lost_lines=self._lost_lines,
-            lost_bytes=self._lost_bytes,
             own_dropped=self._own.dropped if self._own else 0,
+            **asdict(self._counters),
         )
 
     def attach(  # noqa: PLR0913
@@ -136,18 +156,18 @@ class LogStreams:
         stdout: int = -1,
         stderr: int = -1,
         logs: Logs | None = None,
+        awaited: str = "",
     ) -> None:
         """Take over the read ends of one life's output (-1: there is none)."""
         limits = logs or Logs()
-        life = StreamLife(
-            path, generation, pid, [limits.rotation, limits.retention, limits.total_bytes], []
-        )
+        limits = replace(limits, redact=tuple(dict.fromkeys((*self._redact, *limits.redact))))
+        life = StreamLife(path, generation, pid, asdict(limits), [], awaited)
         key, self._next_key = self._next_key, self._next_key + 2
-        for number, (name, fd) in enumerate((("out", stdout), ("err", stderr))):
+        for number, (name, fd) in enumerate((("stdout", stdout), ("stderr", stderr))):
             if fd < 0:
                 continue
             os.set_blocking(fd, False)
-            self._widen(fd, _PIPE_SIZE)
+            self._room.widen(fd, _PIPE_SIZE)
             stream = Stream(key + number, name, fd)
             life.streams.append(stream)
             self._streams[stream.key] = self._by_fd[fd] = stream
@@ -161,6 +181,10 @@ class LogStreams:
         if self._connection is not None:
             self._queue.append(([], life))
             self._flush()
+
+    def carries(self, path: str) -> bool:
+        """Whether output of this child is still on its way to its file."""
+        return any(life.path == path for life in self._lives.values())
 
     def own_writer(self, logs: Logs | None = None) -> Callable[[str], None]:
         """A function that writes the root's own lines, to `host.log`; it drops, never blocks."""
@@ -178,7 +202,9 @@ class LogStreams:
     def due(self) -> float | None:
         """When `tick` wants to be called, on `clock`; None: not for now."""
         times = [self._retry_at] if self._retry_at else []
-        if self._discarding:
+        if self._connection is not None:
+            times.append(self._look_at)
+        elif self._discarding:
             times.append(self._sweep_at)
         elif self._away_since is not None and self._streams:
             times.append(self._away_since + OUTAGE_S)
@@ -190,6 +216,9 @@ class LogStreams:
         if self._retry_at and now >= self._retry_at:
             self._retry_at = 0.0
             self._flush()
+        if self._connection is not None and now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            self._look_after_logger(now)
         if self._away_since is None or now < self._away_since + OUTAGE_S:
             return
         if not self._discarding:
@@ -208,8 +237,10 @@ class LogStreams:
             if stream is not None:
                 if self._discarding:
                     self._relieve(stream)
-            elif self._listener is not None and fd == self._listener.fileno():
-                self._accept(self._listener)
+            elif self._door.is_at(fd):
+                connection = self._door.answer()
+                if connection is not None:
+                    self._begin(connection)
             elif self._connection is not None and fd == self._connection.fileno():
                 if event & select.EPOLLOUT:
                     self._flush()
@@ -218,21 +249,17 @@ class LogStreams:
 
     def close(self, log_dir: str | None = None) -> None:
         """End, after the logger.  What it has left is written to `log_dir` here and now."""
-        if self._connection is not None:
-            self._heed_logger()
-        if self._connection is not None:
-            self._lose_connection()
+        self._heed_logger()
+        self._lose_connection()
         if self._own is not None:
             self._own.close()
         for stream in list(self._streams.values()):
             if log_dir is not None:
                 with contextlib.suppress(OSError):
-                    self._write_out(stream, log_dir)
+                    life = self._lives[stream.key]
+                    write_rest(stream, life, log_dir, self._journal, self._sink[0])
             self._release(stream)
-        if self._listener is not None:
-            self._listener.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._address)
+        self._door.close()
         self._epoll.close()
         self._journal.close()
         for fd in (self._memory, *self._sink):
@@ -240,22 +267,15 @@ class LogStreams:
 
     # -- the connection ---------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return  # gone again, or no descriptor left: the logger comes again
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
-        pid, uid, _ = _PEERCRED.unpack(credentials)
-        if uid not in {os.geteuid(), 0} or self._expected_pid not in {None, pid}:
-            connection.close()
-            return
-        if self._connection is not None:
-            self._lose_connection()
-        connection.setblocking(False)
+    def _begin(self, connection: socket.socket) -> None:
+        self._heed_logger()  # the last words of the former one
+        self._lose_connection()
         self._connection = connection
-        self._connections += 1
+        self._counters.connections += 1
         self._away_since = None
+        self._pulse.begin()
+        self._note_problem("")  # a new logger finds out for itself
+        self._look_at = self._clock() + _LOOK_S
         self._stop_discarding()
         self._epoll.register(connection.fileno(), select.EPOLLIN)
         lives = {id(life): life for life in self._lives.values()}
@@ -265,6 +285,16 @@ class LogStreams:
         self._queue += [([], life) for life in lives.values()]
         self._queue.append((["live"], None))
         self._flush()
+
+    def _look_after_logger(self, now: float) -> None:
+        """Ask for a sign of life, unless the answer to the last time is not there in time."""
+        if self._pulse.look(self._journal.beats):
+            self._lose_connection()
+            self._away_since = now - _FROZEN_S
+            self.on_frozen()
+        elif not self._queue:
+            self._queue.append((["ping"], None))
+            self._flush()
 
     def _lose_connection(self) -> None:
         if self._connection is None:
@@ -296,7 +326,7 @@ class LogStreams:
         except BlockingIOError:
             mask |= select.EPOLLOUT
         except Disconnected:
-            self._lose_connection()
+            self._heed_logger()
             return
         except OSError as error:
             if error.errno not in {errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM}:
@@ -310,7 +340,7 @@ class LogStreams:
         if not streams:
             return
         heads = [[s.key, s.name, s.lost_lines, s.torn] for s in streams]
-        frame = ["life", heads, life.path, life.pid, life.generation, life.limits]
+        frame = ["life", heads, life.path, life.pid, life.generation, life.logs, life.awaited]
         send(connection, frame, tuple(stream.fd for stream in streams))
         for stream in streams:
             stream.handed = True
@@ -330,29 +360,35 @@ class LogStreams:
 
     def _on_frame(self, frame: list[Any]) -> None:
         match frame:
-            case ["closed", int(key), int(lines), int(count), int(dropped)]:
-                self._lines += lines
-                self._bytes += count
-                self._dropped += dropped
+            case ["closed", int(key), int(lines), int(count)]:
+                self._counters.lines += lines
+                self._counters.bytes += count
                 stream = self._streams.get(key)
                 if stream is not None:
                     self._release(stream)
+            case ["dropped", int(lines), str(problem)]:
+                self._counters.dropped += lines
+                self._note_problem(problem)
+            case ["seen", int(key)] if key in self._lives:
+                life = self._lives[key]
+                life.awaited = ""
+                self.on_seen(life.path, life.generation)
+            case ["given_up", int(key)] if key in self._lives:
+                life = self._lives[key]
+                life.awaited = ""
+                self._tell(f"{life.path}: {_SLOW_PATTERN}")
             case ["again", list(keys)]:
                 for stream in (self._streams[key] for key in keys if key in self._streams):
                     stream.handed = False
                     self._queue.append(([], self._lives[stream.key]))
                 self._retry_at = self._clock() + _SWEEP_S
 
-    # -- the pipes --------------------------------------------------------------------
+    def _note_problem(self, problem: str) -> None:
+        if problem != self._counters.problem:
+            self._counters.problem = problem
+            self.on_problem(problem)
 
-    def _widen(self, pipe: int, size: int) -> None:
-        """Make a pipe hold more, where this user's share of pipe memory allows."""
-        pages = size // os.sysconf("SC_PAGESIZE")
-        if pages > self._pages_left:
-            return
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
-            self._pages_left -= pages
+    # -- the pipes --------------------------------------------------------------------
 
     def _stop_discarding(self) -> None:
         if self._discarding:
@@ -365,10 +401,10 @@ class LogStreams:
 
         A pipe whose pages are half used takes no more at half its size, hence 3/8.
         """
-        capacity = fcntl.fcntl(stream.fd, fcntl.F_GETPIPE_SZ)
+        room = capacity(stream.fd)
         waiting = unread(stream.fd)
-        if waiting >= capacity * 3 // 8:
-            self._lose(stream, waiting - capacity // 8)
+        if waiting >= room * 3 // 8:
+            self._lose(stream, waiting - room // 8)
 
     def _lose(self, stream: Stream, count: int) -> None:
         try:
@@ -385,17 +421,14 @@ class LogStreams:
         lines = data.count(b"\n") + torn - stream.torn
         stream.torn = torn
         stream.lost_lines += lines
-        self._lost_lines += lines
-        self._lost_bytes += len(data)
+        self._counters.lost_lines += lines
+        self._counters.lost_bytes += len(data)
 
     def _evict(self) -> None:
         """Give up the oldest life that has ended: crashes must not use up all descriptors."""
-        poll = select.poll()
-        for stream in self._streams.values():
-            poll.register(stream.fd, 0)
-        hung_up = {fd for fd, _ in poll.poll(0)}
+        ended = hung_up(self._by_fd)
         for stream in list(self._streams.values()):
-            if stream.fd in hung_up and not stream.handed:
+            if stream.fd in ended and not stream.handed:
                 self._lose(stream, max(1, unread(stream.fd)))
                 self._release(stream)
                 return
@@ -403,36 +436,7 @@ class LogStreams:
     def _release(self, stream: Stream) -> None:
         if self._discarding:
             self._epoll.unregister(stream.fd)
-        pages = fcntl.fcntl(stream.fd, fcntl.F_GETPIPE_SZ) // os.sysconf("SC_PAGESIZE")
-        if pages == _PIPE_SIZE // os.sysconf("SC_PAGESIZE"):
-            self._pages_left += pages
+        self._room.give_back(stream.fd, _PIPE_SIZE)
         os.close(stream.fd)
         del self._by_fd[stream.fd], self._streams[stream.key]
         self._lives.pop(stream.key).streams.remove(stream)
-
-    def _write_out(self, stream: Stream, log_dir: str) -> None:
-        """What a logger that is gone for good has left of one pipe, to its file."""
-        life = self._lives[stream.key]
-        file = file_of(log_dir, life.path)
-        data = b""
-        with contextlib.suppress(BlockingIOError):
-            while block := os.read(stream.fd, _SINK_SIZE):
-                data += block
-        intent = self._journal.read()
-        if intent is not None and intent.key == stream.key:
-            data = data[settle(self._journal, self._sink[0], file) :]
-            self._journal.clear()
-            discard(self._sink[0])
-        who = (life.pid, life.generation)
-        batch = b""
-        if stream.torn:
-            data = data[data.find(b"\n") + 1 or len(data) :]
-        if stream.lost_lines:
-            text = lost_text(stream.lost_lines)
-            batch += format_batch(text, prefix_of(time.time(), life.path, "note", *who))
-        if data:
-            batch += format_batch(data, prefix_of(time.time(), life.path, stream.name, *who))
-        if batch:
-            os.makedirs(os.path.dirname(file), exist_ok=True)
-            with open(file, "ab", buffering=0) as handle:
-                handle.write(batch)

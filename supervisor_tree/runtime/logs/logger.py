@@ -1,7 +1,7 @@
 """The process `/_/logger`: takes what children write from their pipes to their log files.
 
-The root hands it the read ends (see `logs`), and keeps them too: whatever happens here, what
-has not been written is still in the pipes.  `logwire` says how a batch survives a kill.
+The root hands it the read ends (see `streams`), and keeps them too: whatever happens here, what
+has not been written is still in the pipes.  `wire` says how a batch survives a kill.
 
 One loop, one thread.  Pipes are watched edge-triggered, as a line without its end stays in
 its pipe: unread, so that it outlives this process.  It is taken at last when the pipe ends,
@@ -14,10 +14,6 @@ works again: a full disk must not stop a child.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import errno
-import fcntl
 import functools
 import os
 import resource
@@ -29,24 +25,28 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from supervisor_tree.agents.notify import Notifier
-from supervisor_tree.runtime.logbook import file_of, format_batch, lost_text, prefix_of
-from supervisor_tree.runtime.logfile import Budget, LogFile
-from supervisor_tree.runtime.logpipe import Book, Pipe, dropped_note, fitting, note
-from supervisor_tree.runtime.logwire import (
+from supervisor_tree.core.specdata import logs_from_data
+from supervisor_tree.core.specs import Logs
+from supervisor_tree.notify import Notifier
+from supervisor_tree.runtime.logs.awaited import Awaited
+from supervisor_tree.runtime.logs.book import file_of, format_batch, lost_text, prefix_of
+from supervisor_tree.runtime.logs.budget import Ages, Budget
+from supervisor_tree.runtime.logs.file import LogFile
+from supervisor_tree.runtime.logs.pipe import Book, Pipe, dropped_note, fitting, note, redacted
+from supervisor_tree.runtime.logs.redaction import Redaction
+from supervisor_tree.runtime.logs.tools import LogTools, keep_buffers
+from supervisor_tree.runtime.logs.wire import (
     Disconnected,
     Intent,
-    Journal,
-    discard,
+    capacity,
+    connect,
     receive,
     send,
-    settle,
     unread,
 )
 
 __all__ = ["LogWriter", "main"]
 
-_CONNECT_WAIT_S = 10.0
 _DRAIN_S = 2.0  # a stop takes no longer, however much is still being written
 _QUIET_S = 0.05  # nothing came for so long: drained
 _IDLE_PARTIAL_S = 2.0
@@ -55,8 +55,9 @@ _MAX_BATCH = 4 << 20  # bytes written at once: short lines grow by their prefix
 _RETRY_S = 0.5  # before a file that could not be written is tried again
 _HOUSEKEEP_S = 1.0
 _CLOSE_IDLE_S = 30.0
-_PAUSE_S = 0.002  # between rounds while little comes: more lines per batch
-_LITTLE = 16 * 1024
+# Between rounds while no pipe has much: a batch costs the same however few its lines are.
+_PAUSE_S = 0.005
+_MUCH = 16 * 1024
 _EDGE = select.EPOLLIN | select.EPOLLET
 
 
@@ -77,21 +78,24 @@ class _Context(Protocol):
 def main(ctx: _Context) -> None:
     """Run until asked to stop or the root is gone.
 
-    Arguments: `run_dir`, `log_dir`, and optionally `total_bytes`, the budget of all files.
+    Arguments: `run_dir`, `log_dir`, and optionally `total_bytes`, the budget of all files, and
+    `max_age`, the limit in seconds for files of those that have not written yet, None: none.
     """
     stopping = ctx.stopping
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file size limit shall be an errno
+    keep_buffers()
     os.umask(0o027)  # logs are for the owner, and for a group that watches
     os.environ["TZ"] = "UTC"  # rotated files are named in UTC, as lines are
     time.tzset()
     # loguru asks for 36 of Python's own paths per file, 3 ms in all; here they never change.
     setattr(sysconfig, "get_path", functools.cache(sysconfig.get_path))  # noqa: B010
     log_dir = str(ctx.args["log_dir"])
-    connection = _connect(os.path.join(str(ctx.args["run_dir"]), "logger.sock"))
+    connection = connect(os.path.join(str(ctx.args["run_dir"]), "logger.sock"))
     total = int(ctx.args.get("total_bytes", 1_000_000_000))
-    writer = LogWriter(connection, log_dir, total, stopping)
+    max_age = ctx.args.get("max_age")
+    writer = LogWriter(connection, log_dir, total, max_age, stopping)
     try:
         writer.run()
     finally:
@@ -102,26 +106,33 @@ class LogWriter:
     """The logger's loop and all it holds."""
 
     def __init__(
-        self, connection: socket.socket, log_dir: str, total_bytes: int, stopping: _Stopping
+        self,
+        connection: socket.socket,
+        log_dir: str,
+        total_bytes: int,
+        max_age: float | None,
+        stopping: _Stopping,
     ) -> None:
         self._connection = connection
         self._connection.setblocking(False)
         self._log_dir = log_dir
-        self._budget = Budget(log_dir, total_bytes)
+        self._ages = Ages(max_age)
+        self._budget = Budget(
+            log_dir, total_bytes, max_age=self._ages.of, is_open=self._is_open, step=self._beat
+        )
+        self._enforce_at = 0.0
         self._stopping = stopping
         self._pipes: dict[int, Pipe] = {}  # by descriptor
         self._ready: dict[int, Pipe] = {}
         self._partial: dict[int, Pipe] = {}
         self._books: dict[str, Book] = {}
         self._outbox: list[list[Any]] = []
-        self._journal: Journal | None = None
-        self._sink_read = self._sink_write = -1
-        self._peek_read, self._peek_write = -1, -1
-        self._peek_size = 0
+        self._tools: LogTools | None = None
+        self._dropped = 0  # lines that the root has not been told of
+        self._problem = ""  # as it was told last
         self._root_gone = False
         self._housekeeping_at = 0.0
-        self._round_bytes = 0
-        self._tee = ctypes.CDLL(None, use_errno=True).tee
+        self._largest = 0  # batch of the last round
         self._epoll = select.epoll()
         self._epoll.register(connection.fileno(), select.EPOLLIN)
         self._epoll.register(stopping.fileno(), select.EPOLLIN | select.EPOLLET)
@@ -132,13 +143,15 @@ class LogWriter:
         """Until asked to stop, or the root is gone: then what is there is written, no more."""
         while not (self._stopping.is_set() or self._root_gone):
             self._turn(self._timeout())
-            if 0 < self._round_bytes < _LITTLE:
+            if 0 < self._largest < _MUCH:
                 time.sleep(_PAUSE_S)
         deadline = time.monotonic() + _DRAIN_S
         while time.monotonic() < deadline:
             if not self._turn(0.0 if self._ready else _QUIET_S) and not self._ready:
                 break
         self._write_notes(time.monotonic(), last=True)
+        self._tell_dropped()
+        self._flush_outbox()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -148,21 +161,21 @@ class LogWriter:
             os.close(pipe.fd)
         self._epoll.close()
         self._connection.close()
-        if self._journal is not None:
-            self._journal.close()
-            for fd in (self._sink_read, self._sink_write, self._peek_read, self._peek_write):
-                os.close(fd)
+        if self._tools is not None:
+            self._tools.close()
 
-    def _timeout(self) -> float | None:
+    def _timeout(self) -> float:
         if self._ready:
             return 0.0
-        wake = [self._housekeeping_at] if self._housekeeping_at else []
+        wake = [self._enforce_at]
+        wake += [self._housekeeping_at] if self._housekeeping_at else []
         wake += [min(pipe.waits_until for pipe in self._partial.values())] if self._partial else []
-        return max(0.0, min(wake) - time.monotonic()) if wake else None
+        return max(0.0, min(wake) - time.monotonic())
 
-    def _turn(self, timeout: float | None) -> int:
+    def _turn(self, timeout: float) -> int:
         """Wait, then write one batch of each pipe that has one.  Returns the number of events."""
         events = self._epoll.poll(timeout)
+        self._beat()
         for fd, event in events:
             pipe = self._pipes.get(fd)
             if pipe is not None:
@@ -173,25 +186,34 @@ class LogWriter:
         now = time.monotonic()
         for pipe in [pipe for pipe in self._partial.values() if pipe.waits_until <= now]:
             self._ready[pipe.fd] = pipe
-        self._round_bytes = 0
+        self._largest = 0
         for pipe in list(self._ready.values()):
             if not self._serve(pipe, now):
                 del self._ready[pipe.fd]
         if self._housekeeping_at and now >= self._housekeeping_at:
             self._keep_house(now)
+        if now >= self._enforce_at:
+            self._enforce_budget()
         self._flush_outbox()
         return len(events)
+
+    def _beat(self) -> None:
+        """Every step that may take its time is followed by this: slow is not frozen."""
+        if self._tools is not None:
+            self._tools.journal.beat()
 
     # -- one pipe ---------------------------------------------------------------------
 
     def _serve(self, pipe: Pipe, now: float) -> bool:
         """Write one batch.  True if there may be more to write now."""
-        data = self._peek(pipe.fd)
-        if data is None:
+        self._beat()
+        tools = self._tools
+        data = None if tools is None else tools.peek(pipe.fd)
+        if tools is None or data is None:
             if pipe.hung_up:
                 self._finish(pipe)
             return False
-        taken, partial = self._cut(pipe, data, now)
+        taken, partial = self._cut(pipe, data, tools.peek_size // 2, now)
         if taken == 0:
             return False
         self._partial.pop(pipe.fd, None)
@@ -200,34 +222,31 @@ class LogWriter:
         if pipe.torn:
             skipped = data.find(b"\n", 0, taken) + 1 or taken
             pipe.torn = not data.endswith(b"\n", 0, skipped)
+        if pipe.awaited is not None and (word := pipe.awaited.look(data, skipped, taken)):
+            # Before it is consumed: who is killed meanwhile leaves it to the next one.
+            self._outbox.append([word, pipe.key])
+            self._flush_outbox()
         if skipped < taken:
             taken = self._write(pipe, data, skipped, taken, partial=partial, now=now)
-        self._consume(pipe.fd, taken)
-        self._round_bytes += taken
+        tools.consume(pipe.fd, taken)
+        self._largest = max(self._largest, taken)
         return True
 
-    def _peek(self, fd: int) -> bytes | None:
-        """A copy of what the pipe holds, None if it is empty."""
-        count = self._tee(
-            fd, self._peek_write, ctypes.c_size_t(self._peek_size), os.SPLICE_F_NONBLOCK
-        )
-        if count > 0:
-            return os.read(self._peek_read, count)
-        code = ctypes.get_errno()
-        if count < 0 and code not in {errno.EAGAIN, errno.EINTR}:
-            raise OSError(code, os.strerror(code))
-        return None
+    def _cut(self, pipe: Pipe, data: bytes, most: int, now: float) -> tuple[int, bool]:
+        """How many bytes to take, and whether they end within a line.  0: wait for more.
 
-    def _cut(self, pipe: Pipe, data: bytes, now: float) -> tuple[int, bool]:
-        """How many bytes to take, and whether they end within a line.  0: wait for more."""
+        `most`: of a line that has not ended.
+        """
         taken = data.rfind(b"\n") + 1
         if taken:
             return taken, False
         if pipe.hung_up and len(data) == unread(pipe.fd):
             return len(data), False
-        limit = min(_MAX_LINE, self._peek_size // 2, _capacity(pipe.fd) // 2)
+        limit = min(_MAX_LINE, most, capacity(pipe.fd) // 2)
         if len(data) >= limit:
             return min(len(data), _MAX_LINE), True
+        if pipe.redaction is not None:
+            return 0, False  # what is still to come may make a secret of it
         if pipe.waits_until and now >= pipe.waits_until and len(data) == pipe.seen:
             return len(data), True
         if len(data) != pipe.seen:
@@ -246,13 +265,18 @@ class LogWriter:
         prefix = prefix_of(
             time.time(), pipe.path, pipe.name, pipe.pid, pipe.generation, partial=partial
         )
-        end = fitting(data, start, end, min(_MAX_BATCH, book.file.rotation), len(prefix))
-        batch = format_batch(data[start:end], prefix)
+        end = fitting(data, start, end, min(_MAX_BATCH, book.file.limits.rotation), len(prefix))
+        body = data[start:end]
+        if pipe.redaction is not None:
+            body, end = redacted(pipe.redaction, body, start, partial=partial)
+            if partial and not body:
+                return end  # hidden, or held back until there is more
+        batch = format_batch(body, prefix)
         lines = data.count(b"\n", start, end) or 1
         pipe.bytes += end - start
         if now < book.retry_at or not self._append(pipe, book, batch, end, now):
             book.dropped += lines
-            pipe.dropped += lines
+            self._dropped += lines
             self._housekeeping_at = self._housekeeping_at or now + _HOUSEKEEP_S
         else:
             pipe.lines += lines
@@ -260,7 +284,7 @@ class LogWriter:
 
     def _append(self, pipe: Pipe, book: Book, batch: bytes, taken: int, now: float) -> bool:
         """To the file, with a note of what was dropped before.  False: it cannot be written."""
-        journal = self._journal
+        journal = None if self._tools is None else self._tools.journal
         told = dropped_note(book, pipe) if book.dropped else b""
         batch = told + batch
 
@@ -284,14 +308,6 @@ class LogWriter:
             self._enforce_budget()
         return True
 
-    def _consume(self, fd: int, count: int) -> None:
-        """Steps 4 and 5 of `logwire`."""
-        while count > 0:
-            count -= os.splice(fd, self._sink_write, count, flags=os.SPLICE_F_NONBLOCK)
-        if self._journal is not None:
-            self._journal.clear()
-        discard(self._sink_read)
-
     def _finish(self, pipe: Pipe) -> None:
         """The pipe is at its end and empty: the root may let go of it."""
         # The root holds the same open pipe, so closing our descriptor would not unregister it.
@@ -300,7 +316,16 @@ class LogWriter:
         del self._pipes[pipe.fd]
         pipe.book.pipes -= 1
         self._partial.pop(pipe.fd, None)
-        self._outbox.append(["closed", pipe.key, pipe.lines, pipe.bytes, pipe.dropped])
+        self._tell_dropped()
+        self._outbox.append(["closed", pipe.key, pipe.lines, pipe.bytes])
+
+    def _tell_dropped(self) -> None:
+        """How many lines since the last time, and why; that it is over, too."""
+        problems = [book.problem for book in self._books.values() if book.dropped]
+        problem = problems[0] if problems else ""
+        if self._dropped or problem != self._problem:
+            self._outbox.append(["dropped", self._dropped, problem])
+            self._dropped, self._problem = 0, problem
 
     # -- the root ---------------------------------------------------------------------
 
@@ -316,64 +341,50 @@ class LogWriter:
             self._epoll.unregister(self._connection.fileno())
 
     def _on_frame(self, frame: list[Any], fds: list[int], lost: bool) -> None:
+        self._beat()
         match frame:
             case ["hello"] if len(fds) == 3:
-                self._take_tools(*fds)
-            case ["life", streams, path, pid, generation, limits]:
+                self._tools = LogTools(*fds)
+            case ["life", streams, path, pid, generation, said, awaited]:
+                limits = logs_from_data(said)
                 if lost or len(fds) != len(streams):
                     for fd in fds:
                         os.close(fd)
                     self._outbox.append(["again", [stream[0] for stream in streams]])
                     return
+                line = Awaited(awaited) if awaited else None
                 for (key, name, discarded, torn), fd in zip(streams, fds, strict=True):
                     pipe = Pipe(key, fd, name, (path, pid, generation))
+                    pipe.awaited = line
                     self._adopt(pipe, limits, discarded, torn)
             case ["live"]:
-                if self._journal is not None:
-                    self._journal.clear()
-                    discard(self._sink_read)
+                if self._tools is not None:
+                    self._tools.clear()
                 Notifier.from_environment().ready()
             case ["reopen"]:
                 for book in self._books.values():
                     book.file.release()
-            case _:
+            case _:  # a ping too: that it was read shows already
                 for fd in fds:
                     os.close(fd)
 
-    def _take_tools(self, memory: int, sink_read: int, sink_write: int) -> None:
-        self._journal = Journal(memory)
-        os.close(memory)
-        self._sink_read, self._sink_write = sink_read, sink_write
-        self._peek_read, self._peek_write = os.pipe2(os.O_CLOEXEC)
-        size = _capacity(sink_write)
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(self._peek_write, fcntl.F_SETPIPE_SZ, size)
-        # What is peeked at once must fit into the sink at once.
-        self._peek_size = min(size, _capacity(self._peek_write))
-
-    def _adopt(self, pipe: Pipe, limits: list[int], discarded: int, torn: bool) -> None:
+    def _adopt(self, pipe: Pipe, limits: Logs, discarded: int, torn: bool) -> None:
         file = file_of(self._log_dir, pipe.path)
         book = self._books.get(file)
         if book is None:
-            book = self._books[file] = Book(LogFile(file, *limits))
-        book.file.rotation, book.file.retention, book.file.total_bytes = limits
+            book = self._books[file] = Book(LogFile(file, limits))
+        book.file.limits = limits
+        self._ages.learn(file, limits.max_age)
         pipe.book = book
         book.pipes += 1
+        pipe.redaction = Redaction(limits.redact) if limits.redact else None
         pipe.torn = torn
-        self._settle(pipe, file)
+        if self._tools is not None:
+            self._tools.settle(pipe.key, pipe.fd, file)
         if discarded:
             self._append(pipe, book, note(pipe, lost_text(discarded)), 0, time.monotonic())
         self._pipes[pipe.fd] = pipe
         self._epoll.register(pipe.fd, _EDGE)
-
-    def _settle(self, pipe: Pipe, file: str) -> None:
-        """Finish the batch that a former logger was killed with."""
-        journal = self._journal
-        intent = journal.read() if journal is not None else None
-        if journal is None or intent is None or intent.key != pipe.key:
-            return
-        left = settle(journal, self._sink_read, file)
-        self._consume(pipe.fd, left)
 
     def _flush_outbox(self) -> None:
         try:
@@ -391,6 +402,7 @@ class LogWriter:
         """Write notes that wait, close files that nobody writes."""
         self._housekeeping_at = 0.0
         self._write_notes(now)
+        self._tell_dropped()
         waits = bool(self._outbox)
         for name, book in list(self._books.items()):
             if book.file.is_open and now - book.used_at >= _CLOSE_IDLE_S:
@@ -407,25 +419,11 @@ class LogWriter:
                 self._append(book.owner, book, b"", 0, now)
 
     def _enforce_budget(self) -> None:
-        too_big = self._budget.enforce()
-        if too_big is not None and too_big in self._books:
-            self._books[too_big].file.rotate_next = True
+        self._budget.shortest_age = self._ages.shortest
+        for file in self._budget.enforce(time.time()):
+            self._books[file].file.rotate_next = True
+        self._enforce_at = time.monotonic() + self._budget.interval_s
 
-
-def _connect(address: str) -> socket.socket:
-    """To the root's socket, which exists before the logger does; patience for a busy root."""
-    deadline = time.monotonic() + _CONNECT_WAIT_S
-    while True:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            connection.connect(address)
-            return connection
-        except (ConnectionRefusedError, BlockingIOError):
-            connection.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
-def _capacity(pipe: int) -> int:
-    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    def _is_open(self, file: str) -> bool:
+        book = self._books.get(file)
+        return book is not None and book.file.is_open

@@ -1,0 +1,59 @@
+"""A life as the root knows it, and what its driver needs of the host around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from supervisor_tree.control.holds import Asker
+from supervisor_tree.core.actions import HoldChanged, Report, TreeEnded
+from supervisor_tree.core.lifecycle import LifecycleEvent
+from supervisor_tree.core.specs import ChildSpec
+from supervisor_tree.runtime.listeners import Named
+
+__all__ = ["Life", "Outside"]
+
+
+@dataclass(slots=True)
+class Life:
+    """One process that the core has asked for.  `unmet` is what it is not ready without."""
+
+    path: str
+    generation: int
+    spec: ChildSpec
+    pid: int | None = None
+    start_ticks: int = 0
+    ready: bool = False
+    unmet: set[str] = field(default_factory=set)
+    status: str = ""
+    failed: bool = False
+    ignored: bool = False
+    inbox: bool = False  # it takes messages of the bus
+    environment: Mapping[str, str] = field(default_factory=dict)  # what the host sets of it
+
+
+class Outside(Protocol):
+    """What the driver needs of the host around it."""
+
+    def environment(self, path: str, generation: int) -> Mapping[str, str]:
+        """The keys of a child's environment that the host owns."""
+        ...
+
+    def sockets(self, path: str, spec: ChildSpec) -> Sequence[Named]:
+        """What the child listens on.  Raises OSError with a sentence for an operator."""
+        ...
+
+    def publish(self, event: LifecycleEvent) -> None: ...
+
+    def report(self, report: Report) -> None: ...
+
+    def attach(self, life: Life, stdout: int, stderr: int) -> None:
+        """Take over the read ends of a child's output."""
+        ...
+
+    def remember(self, change: HoldChanged, asker: Asker | None) -> None:
+        """Keep for the next life of the host what an operator wants."""
+        ...
+
+    def tree_ended(self, ended: TreeEnded) -> None: ...
