@@ -12,12 +12,16 @@ at a time: a callback needs no lock, and a plain one that blocks, blocks the age
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from supervisor_tree.agents.context import Context
 
 __all__ = ["Agent", "Ignore"]
+
+
+_HANDLERS = ("handle_call", "handle_cast", "handle_event", "handle_info", "handle_intercept")
 
 
 class Ignore(Exception):
@@ -35,6 +39,16 @@ class Agent:
     is left to end by itself.
     """
 
+    takes_messages: ClassVar[bool] = False  # whether the class has a handler of its own
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        own = (getattr(cls, name) is not getattr(Agent, name) for name in _HANDLERS)
+        cls.takes_messages = any(own)
+        if cls.takes_messages:
+            # Here, and so before the fork: each life finds the bus's modules loaded.
+            importlib.import_module("supervisor_tree.agents.messaging")
+
     def init(self, ctx: Context) -> Any:
         """Prepare; the agent is ready when this returns.  An exception is a failed start."""
 
@@ -50,6 +64,14 @@ class Agent:
 
     def handle_info(self, info: Any) -> Any:
         """Take all else: the end of a monitored agent, a gap in a topic, a timer."""
+
+    def handle_intercept(self, message: Any, sender: Any) -> Any:
+        """Take what another agent says to a path of this one's `intercepts`, before that one.
+
+        `message` is an `Intercepted(to, kind, payload)`.  What is returned is passed on in
+        place of the payload; `Rejected` refuses a call, and drops a cast.
+        """
+        return message.payload
 
     def terminate(self, reason: str) -> Any:
         """Tidy up.

@@ -16,57 +16,89 @@ or a `finally`.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from types import FrameType, FunctionType, TracebackType
+from collections.abc import Mapping, Sequence
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from supervisor_tree.agents.agent import Agent, Ignore
 from supervisor_tree.agents.context import Context
+from supervisor_tree.agents.heartbeat import Heartbeat
 from supervisor_tree.agents.lease import watch_lease
-from supervisor_tree.agents.notify import Notifier
-from supervisor_tree.agents.payload import TargetError, load_target
+from supervisor_tree.agents.life import WIND_UP_S, live, one_line
+from supervisor_tree.agents.payload import TargetError
 from supervisor_tree.agents.stopping import Stopped, Stopping
+from supervisor_tree.notify import Notifier
 
 if TYPE_CHECKING:
     from supervisor_tree.core.specs import ChildSpec
 
-__all__ = ["merged_args", "run_agent"]
+__all__ = ["Standby", "merged_args", "prepare", "rehearsed", "run_agent"]
 
-_WIND_UP_S = 1.0  # for tasks that were cancelled at the end, and again for threads
 _STATUS_CHARS = 1000  # of an error's text in STATUS=
-_VARARGS = 0x04  # inspect.CO_VARARGS
+
+
+class Standby:
+    """What a process needs to be an agent, and what needs no agent yet.
+
+    A loss of the lease counts as `stop_signal`.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = Stopping()
+        self.stop_signal = signal.SIGTERM
+
+    def on_lease_lost(self) -> None:
+        """The host is gone."""
+        self.stopping.request(self.stop_signal)
+
+
+def prepare(lease_fd: int | None) -> Standby:
+    """Make this process, which was forked to become an agent, ready to.  Main thread only.
+
+    `lease_fd` is the read end of the lease pipe, None without one.
+    """
+    _by_lines(sys.stdout, sys.stderr)
+    # The stacks of all threads on SIGABRT, a watchdog's signal, and on what C code dies of.  No
+    # Python runs for that, so it works where the interpreter is never given back.
+    faulthandler.enable(sys.stderr)
+    standby = Standby()
+    signal.signal(signal.SIGINT, _pass_over)
+    standby.stopping.listen({standby.stop_signal})
+    if lease_fd is not None:
+        watch_lease(lease_fd, standby.on_lease_lost)
+    return standby
+
+
+def rehearsed() -> None:
+    """An agent that does nothing: what a spare runs before it has one."""
 
 
 def run_agent(
-    *, path: str, generation: int, spec: ChildSpec, args: Any = None, lease_fd: int | None = None
+    standby: Standby, *, path: str, generation: int, spec: ChildSpec, args: Any = None
 ) -> int:
-    """Run one life of an agent in this process, which was forked for it.  Main thread only.
+    """Run one life of an agent in this process.  Main thread only.
 
-    `args` is what `start_child` added to `spec.args`; `lease_fd` is the read end of the
-    lease pipe, None without one.  Returns the exit status, to be given to os._exit;
-    after a stop that went well it does not return, as the process then dies of the signal
-    that it was stopped by.
+    `args` is what `start_child` added to `spec.args`.  Returns the exit status, to be given
+    to os._exit; after a stop that went well it does not return, as the process then dies of
+    the signal that it was stopped by.
     """
-    _by_lines(sys.stdout, sys.stderr)
     notifier = Notifier.from_environment()
-    stopping = Stopping()
+    stopping = standby.stopping
     stopping.on_request = notifier.stopping
+    heartbeat = Heartbeat.from_environment(notifier)
+    if heartbeat is not None:
+        stopping.on_look = heartbeat.look
     stop_signal = signal.Signals[spec.stop_signal]
-    signal.signal(signal.SIGINT, _pass_over)
-    stopping.listen({signal.SIGTERM, stop_signal})
-
-    def on_lease_lost() -> None:
-        stopping.request(stop_signal)
-
+    if stop_signal != standby.stop_signal:
+        standby.stop_signal = stop_signal
+        stopping.listen({stop_signal})
     status = 1
     try:
-        if lease_fd is not None:
-            watch_lease(lease_fd, on_lease_lost)
         context = Context(
             path=path,
             generation=generation,
@@ -74,14 +106,14 @@ def run_agent(
             stopping=stopping,
             notifier=notifier,
         )
-        status = _live(spec.agent, context, stopping, notifier)
+        status = live(spec.agent, context, stopping, notifier, heartbeat)
     except Stopped:
         status = 0
     except SystemExit as end:
         status = _status_of(end)
     except BaseException as error:
         _report(error, notifier)
-    _let_threads_end(_WIND_UP_S)
+    _let_threads_end(WIND_UP_S)
     _flush(sys.stdout, sys.stderr)
     if status == 0 and stopping.signal is not None:
         _die_of(stopping.signal)
@@ -105,133 +137,6 @@ def merged_args(args: Mapping[str, Any], extra: Any) -> dict[str, Any]:
     return merged
 
 
-# -- one life ---------------------------------------------------------------------------
-
-
-def _live(reference: Any, context: Context, stopping: Stopping, notifier: Notifier) -> int:
-    with stopping.interruptible():  # an import may take seconds
-        target = load_target(reference)
-        if isinstance(target, type):
-            target = _instance(target)
-    if isinstance(target, Agent):
-        return _in_loop(_agent_life(target, context, stopping, notifier))
-    notifier.ready()
-    with stopping.interruptible():
-        result = target(context) if _takes_context(target) else target()
-    if isinstance(result, Awaitable):
-        _in_loop(_finished_or_stopped(result, stopping))
-    return 0
-
-
-def _instance(target: type) -> Agent:
-    if not issubclass(target, Agent):
-        raise TargetError(f"cannot run class {target.__qualname__}: it is no supervisor_tree.Agent")
-    return target()
-
-
-async def _agent_life(
-    agent: Agent, context: Context, stopping: Stopping, notifier: Notifier
-) -> int:
-    try:
-        with stopping.interruptible():
-            result = agent.init(context)
-        if isinstance(result, Awaitable) and not await _finished_or_stopped(result, stopping):
-            return 0
-    except Ignore as ignored:
-        notifier.ignored(str(ignored))
-        return 0
-    except Stopped:
-        return 0
-    notifier.ready()
-    try:
-        await _main(agent, context, stopping)
-    except BaseException as error:
-        await _terminate(agent, _one_line(error))
-        raise
-    await _terminate(agent, "shutdown" if stopping.is_set() else "normal")
-    return 0
-
-
-async def _main(agent: Agent, context: Context, stopping: Stopping) -> None:
-    run = getattr(agent, "run", None)
-    if run is None:
-        await stopping
-        return
-    work = run(context)
-    if not isinstance(work, Awaitable):
-        raise TypeError(f"{type(agent).__qualname__}.run must be 'async def'")
-    await _finished_or_stopped(work, stopping)
-
-
-async def _terminate(agent: Agent, reason: str) -> None:
-    result = agent.terminate(reason)
-    if isinstance(result, Awaitable):
-        await result
-
-
-async def _finished_or_stopped(work: Awaitable[Any], stopping: Stopping) -> bool:
-    """Await `work`; if a stop comes and the code does not trap it, cancel.  True if it finished."""
-    import asyncio  # noqa: PLC0415 - a plain robot needs no loop
-
-    task = asyncio.ensure_future(work)
-    stop = asyncio.ensure_future(_awaiting(stopping))
-    try:
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done() or stopping.watched:
-            await task
-            return True
-        task.cancel()
-        await asyncio.wait({task})
-        if task.cancelled():
-            return False
-        task.result()
-        return False
-    finally:
-        stop.cancel()
-
-
-async def _awaiting(stopping: Stopping) -> None:
-    await stopping
-
-
-def _in_loop(main: Coroutine[Any, Any, Any]) -> int:
-    """Run `main` on a fresh loop, then cancel what it has left behind.
-
-    Not asyncio.run: that waits for the threads of the default executor without limit.
-    """
-    import asyncio  # noqa: PLC0415 - a plain robot needs no loop
-
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(main)
-        return 0
-    finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=_WIND_UP_S))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        asyncio.set_event_loop(None)
-        loop.close()
-
-
-def _takes_context(target: Callable[..., Any]) -> bool:
-    """Whether a callable wants `ctx`: anything that takes an argument by position."""
-    if isinstance(target, FunctionType) and not hasattr(target, "__wrapped__"):
-        code = target.__code__  # what inspect finds as well, for a tenth of the start
-        return code.co_argcount > 0 or bool(code.co_flags & _VARARGS)
-    import inspect  # noqa: PLC0415 - only other callables need it
-
-    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
-    try:
-        parameters = inspect.signature(target).parameters.values()
-        return any(parameter.kind not in by_name for parameter in parameters)
-    except (TypeError, ValueError):  # some built-in callables do not tell
-        return True
-
-
 # -- the end ----------------------------------------------------------------------------
 
 
@@ -239,7 +144,7 @@ def _report(error: BaseException, notifier: Notifier) -> None:
     """Tell the host in a line and the log in full why this life fails."""
     import traceback  # noqa: PLC0415 - the way of the failing few
 
-    line = _one_line(error)
+    line = one_line(error)
     notifier.failed(line[:_STATUS_CHARS])
     with contextlib.suppress(OSError, ValueError):
         if isinstance(error, TargetError):
@@ -251,17 +156,6 @@ def _report(error: BaseException, notifier: Notifier) -> None:
             type(error), error, _users_part(error.__traceback__), compact=True
         )
         print("".join(trace.format()), file=sys.stderr, end="")
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = "(its text cannot be had)"
-    if isinstance(error, TargetError):
-        return text
-    name = type(error).__qualname__
-    return f"{name}: {text}" if text else name
 
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:

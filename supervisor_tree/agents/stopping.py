@@ -3,9 +3,12 @@
 A stop is a level, not an edge: an eventfd that is written once and never read, so that it
 stays readable.  Sync code polls it, a loop watches it, and the signal handler needs no
 lock to set it: `threading.Event.set` would take the very lock that the interrupted
-`wait` of the same thread holds.  A wait cannot miss the signal either: it lands before
-poll(2), and the descriptor is readable, or within, and poll(2) is interrupted, the handler
-runs, and the retry (PEP 475) finds it readable.
+`wait` of the same thread holds.
+
+A wait cannot miss the signal either.  Python runs a handler between two instructions of the
+main thread, so a signal that comes just before poll(2), or to another thread, would stay
+unseen until poll(2) ends.  CPython's own handler therefore writes to a pipe at once
+(signal.set_wakeup_fd), which the main thread's waits watch as well.
 
 Code that never looks at the flag would not notice a stop at all.  OTP has the same two
 kinds of process, those that trap exits and those that `exit(Pid, shutdown)` just ends.
@@ -15,9 +18,13 @@ by `Stopped` (plain code) or by cancellation (a coroutine).
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import select
 import signal
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -38,7 +45,8 @@ class Stopped(SystemExit):
 class Stopping:
     """Whether the agent has been asked to stop.  Once set it stays set.
 
-    `wait` is for plain code, in any thread; in a coroutine write ``await ctx.stopping``,
+    `wait` is for plain code, in any thread, and each look of plain code counts as a sign of
+    life for the child's `watchdog`; in a coroutine write ``await ctx.stopping``,
     or ``await ctx.stopping.within(seconds)`` where plain code would use `wait(seconds)`.
     """
 
@@ -46,26 +54,36 @@ class Stopping:
         self.signal: int | None = None
         self.watched = False
         self.on_request: Callable[[], object] | None = None
+        self.on_look: Callable[[], float] | None = None  # gives the seconds until the next is due
         self._interruptible = False
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._pid = os.getpid()
+        self._wakeup: tuple[int, int] | None = None  # read end, write end
         self._waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
 
     # -- for agents -------------------------------------------------------------------
 
     def is_set(self) -> bool:
         """True once the agent has been asked to stop."""
+        if self.on_look is not None:
+            self.on_look()
         return self.signal is not None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait up to `timeout` seconds, None: for ever.  True if the agent shall stop."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
-        while timeout is None or timeout > _LONGEST_POLL_S:
-            if poll.poll(_LONGEST_POLL_S * 1000):
-                return True
-            timeout = None if timeout is None else timeout - _LONGEST_POLL_S
-        return bool(poll.poll(max(timeout, 0.0) * 1000))
+        wakeup = self._wakeup_of_this_thread()
+        if wakeup is not None:
+            poll.register(wakeup, select.POLLIN)
+        end = None if timeout is None else time.monotonic() + max(timeout, 0.0)
+        while self.signal is None:
+            left = math.inf if end is None else max(end - time.monotonic(), 0.0)
+            piece = min(left, _LONGEST_POLL_S if self.on_look is None else self.on_look())
+            seen = poll.poll(piece * 1000)
+            self._settle()  # the handlers have run by now
+            if not seen and piece == left:
+                break
+        return self.is_set()
 
     async def within(self, timeout: float) -> bool:
         """Like `wait`, without blocking the loop."""
@@ -88,6 +106,10 @@ class Stopping:
 
     def listen(self, signals: Iterable[int]) -> None:
         """Take these signals as requests to stop.  Main thread only."""
+        if self._wakeup is None:
+            self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
+            os.register_at_fork(after_in_child=self._let_go)
         for signum in signals:
             signal.signal(signum, self._on_signal)
 
@@ -105,34 +127,44 @@ class Stopping:
         return _Interruptible(self)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the signals and the descriptors back."""
+        self._let_go()
+        if self._wakeup is not None:
+            for end in self._wakeup:
+                os.close(end)
+            self._wakeup = None
         os.close(self._fd)
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:
-            # A process forked by the agent inherits its handlers, and would set its
-            # parent's flag.  What was sent to it means it.
-            signal.signal(signum, signal.SIG_DFL)
-            signal.raise_signal(signum)
-            return
         self.request(signum)
 
+    def _let_go(self) -> None:
+        """What is sent to a process that the agent has forked means that process."""
+        if self._wakeup is None:
+            return
+        for signum in signal.valid_signals():
+            if signal.getsignal(signum) == self._on_signal:
+                signal.signal(signum, signal.SIG_DFL)
+        other = signal.set_wakeup_fd(-1)
+        if other != self._wakeup[1]:
+            signal.set_wakeup_fd(other)
+
     def _raise_if_untrapped(self) -> None:
-        if self._interruptible and self.is_set() and not self.watched:
+        if self._interruptible and self.signal is not None and not self.watched:
             self._interruptible = False
             raise Stopped(0)
 
     async def _wait_in_loop(self) -> None:
         import asyncio  # noqa: PLC0415 - a plain robot needs no loop
 
-        if self.is_set():
+        if self.signal is not None:
             return
         loop = asyncio.get_running_loop()
         waiters = self._waiters.setdefault(loop, [])
         # A loop takes one reader per descriptor, so all waiters share it.  It goes with
         # the last of them: a level that nobody takes down would spin the loop.
         if not waiters:
-            loop.add_reader(self._fd, self._wake, loop)
+            self._watch(loop)
         waiter = loop.create_future()
         waiters.append(waiter)
         try:
@@ -141,15 +173,40 @@ class Stopping:
             if waiter in waiters:
                 waiters.remove(waiter)
                 if not waiters:
-                    loop.remove_reader(self._fd)
+                    self._unwatch(loop)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_reader(self._fd, self._wake, loop)
+        wakeup = self._wakeup_of_this_thread()
+        if wakeup is not None:
+            loop.add_reader(wakeup, self._settle)
+
+    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._fd)
+        wakeup = self._wakeup_of_this_thread()
+        if wakeup is not None:
+            loop.remove_reader(wakeup)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.remove_reader(self._fd)
+        self._unwatch(loop)
         waiters = self._waiters.pop(loop)
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
         waiters.clear()
+
+    def _wakeup_of_this_thread(self) -> int | None:
+        """Readable once a handler is to run, for the one thread that runs handlers."""
+        if self._wakeup is None or threading.get_ident() != threading.main_thread().ident:
+            return None
+        return self._wakeup[0]
+
+    def _settle(self) -> None:
+        """Take the wake-up down: by the time that Python code reads it, the handler has run."""
+        wakeup = self._wakeup_of_this_thread()
+        if wakeup is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wakeup, 4096)
 
 
 class _Interruptible:

@@ -15,32 +15,29 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from supervisor_tree.cli.finding import Finding
+from supervisor_tree.cli.former import former_host
+from supervisor_tree.cli.hostcheck import check_records, examine_host
+from supervisor_tree.cli.limit_checks import cgroup_finding
 from supervisor_tree.cli.output import colour, say
-from supervisor_tree.cli.version import installed_version
 from supervisor_tree.config.directories import resolve_run_dir
 from supervisor_tree.control.client import ControlClient
+from supervisor_tree.control.naming import few
+from supervisor_tree.control.words import clean
 from supervisor_tree.errors import ConfigError, NoHost, SupervisorTreeError
+from supervisor_tree.runtime.settings import DESCRIPTORS_PER_CHILD, FEWEST_DESCRIPTORS
 from supervisor_tree.runtime.state import find_leftovers
+from supervisor_tree.version import VERSION
 
-__all__ = ["Finding", "doctor"]
+__all__ = ["doctor"]
 
 _OLDEST_KERNEL = (5, 4)  # waitid(2) with P_PIDFD
 _PR_GET_CHILD_SUBREAPER = 37  # prctl(2)
-_FDS_PER_CHILD = 4  # two output pipes here, a pidfd and a lease in the spawner
-_FDS_OF_HOST = 100
+_FEW_CHILDREN = 100
 _LOW_DISK_BYTES = 200_000_000
 _SKEW_S = 1.0
-
-
-class Finding(NamedTuple):
-    """`result` is ok, warn or fail; `advice` says what to do about one that is not ok."""
-
-    check: str
-    result: str
-    message: str
-    advice: str = ""
 
 
 def doctor(options: Namespace) -> int:
@@ -71,15 +68,23 @@ def _examine(options: Namespace) -> Iterator[Finding]:
         return
     yield _run_directory(run_dir)
     host, finding = _host(run_dir)
+    former = former_host(run_dir)
     yield finding
     if host is None:
         if finding.result != "fail":
             yield _leftovers(run_dir)
+            if former is not None:
+                yield from check_records(former.state_dir, None)
     else:
         yield _version(host)
+        yield from _platform(host["platform"])
+        with ControlClient(run_dir) as client:
+            yield from examine_host(host, client)
+        yield _wanted(run_dir)
     yield _descriptors(host)
+    yield cgroup_finding(host)
     yield _clock(run_dir)
-    yield _disk(Path(host["log_dir"]) if host is not None else run_dir)
+    yield _disk(former.log_dir if former is not None else run_dir)
 
 
 # --- the machine -----------------------------------------------------------------------------
@@ -98,6 +103,9 @@ def _kernel() -> Iterator[Finding]:
     except OSError as error:
         advice = "a seccomp filter may forbid pidfd_open(2): allow it"
         yield Finding("pidfd", "fail", str(error), advice)
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        message = "/proc/PID/task/TID/children is missing: scopes cannot be followed"
+        yield Finding("proc", "fail", message, "a kernel with CONFIG_PROC_CHILDREN is needed")
     value = ctypes.c_int()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0) == 0:
@@ -108,21 +116,29 @@ def _kernel() -> Iterator[Finding]:
 
 
 def _descriptors(host: dict[str, Any] | None) -> Finding:
+    """`run` raises its own limit as far as it may: the hard one counts."""
+    need = f"a host needs {FEWEST_DESCRIPTORS} and four for each child"
+    advice = "raise LimitNOFILE= or the hard limit of `ulimit -n`"
     if host is None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        room = (soft - _FDS_OF_HOST) // _FDS_PER_CHILD
-        message = f"{soft} descriptors allowed (hard limit {hard}): room for {room} children"
-        return Finding("descriptors", "ok" if room >= 100 else "warn", message)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        room = (hard - FEWEST_DESCRIPTORS) // DESCRIPTORS_PER_CHILD
+        message = f"{hard} descriptors allowed, {need}"
+        if room < 0:
+            return Finding("descriptors", "fail", message, advice)
+        message = f"{message}: room for {room} children"
+        if room < _FEW_CHILDREN:
+            return Finding("descriptors", "warn", message, advice)
+        return Finding("descriptors", "ok", message)
     children = host["children"]
     try:
         soft, _ = resource.prlimit(host["pid"], resource.RLIMIT_NOFILE)
     except OSError as error:
         return Finding("descriptors", "warn", f"cannot read the host's limit: {error}")
-    needed = children * _FDS_PER_CHILD + _FDS_OF_HOST
-    message = f"the host may have {soft}, {children} children need about {needed}"
-    if needed <= soft:
+    enough = children * DESCRIPTORS_PER_CHILD + FEWEST_DESCRIPTORS <= soft
+    message = f"{soft} descriptors allowed, {need}; it has {children} children"
+    if enough:
         return Finding("descriptors", "ok", message)
-    return Finding("descriptors", "fail", message, "raise LimitNOFILE= or `ulimit -n`")
+    return Finding("descriptors", "fail", message, advice)
 
 
 # --- the run directory ---------------------------------------------------------------------------
@@ -163,7 +179,11 @@ def _host(run_dir: Path) -> tuple[dict[str, Any] | None, Finding]:
     message = f"'{facts['name']}' (pid {facts['pid']}) is {facts['state']}"
     if facts["ready"] and not missing:
         return facts, Finding("host", "ok", message)
-    return facts, Finding("host", "warn", f"{message}, {missing} not ready", "see `status`")
+    if not missing:
+        return facts, Finding("host", "warn", message, "see `status`")
+    named = few(facts["missing"], count=missing)
+    advice = f"see `explain {clean(facts['missing'][0])}`"
+    return facts, Finding("host", "warn", f"{message}, {missing} not ready: {named}", advice)
 
 
 def _leftovers(run_dir: Path) -> Finding:
@@ -175,12 +195,47 @@ def _leftovers(run_dir: Path) -> Finding:
     return Finding("leftovers", "warn", f"{len(found)} of a host that died: {named}", advice)
 
 
+def _platform(facts: dict[str, Any]) -> Iterator[Finding]:
+    """Who is above the host: nothing is said where nobody is."""
+    if facts["service_manager"] is not None and not facts["notify"]:
+        message = "systemd has started the host, and does not listen to what it says"
+        yield Finding("service manager", "warn", message, "Type=notify-reload in the unit")
+    elif facts["service_manager"] is not None:
+        watchdog = facts["watchdog_s"]
+        beats = "no watchdog" if watchdog is None else f"a watchdog of {watchdog:g} s"
+        yield Finding("service manager", "ok", f"systemd has started the host, with {beats}")
+    if facts["container"] is not None:
+        place = "PID 1" if facts["init"] else "not PID 1: something else reaps orphans here"
+        yield Finding("container", "ok", f"{facts['container']}; the host is {place}")
+
+
 def _version(host: dict[str, Any]) -> Finding:
-    ours, theirs = installed_version(), host["version"]
+    ours, theirs = VERSION, host["version"]
     if ours == theirs:
         return Finding("version", "ok", f"{ours}, as the host's")
     message = f"this command is {ours}, the host {theirs}"
     return Finding("version", "warn", message, "restart the host when it suits")
+
+
+def _wanted(run_dir: Path) -> Finding:
+    """What operators have ordered, and whether it will outlive the host."""
+    name = "wanted state"
+    try:
+        with ControlClient(run_dir) as client:
+            facts = client.request("holds", timeout=3.0)
+    except SupervisorTreeError as error:
+        return Finding(name, "fail", str(error), "see `status`")
+    holds = facts["holds"]
+    if facts["problem"]:
+        message = f"what operators want cannot be written: {facts['problem']}"
+        return Finding(name, "fail", message, "make room in the state directory; it tries again")
+    strays = [clean(hold["path"]) for hold in holds if not hold["known"]]
+    message = f"{len(holds)} children are kept up or down by order"
+    if not strays:
+        return Finding(name, "ok", message)
+    named = ", ".join(strays[:5]) + (", ..." if len(strays) > 5 else "")
+    advice = "harmless; `start PATH` forgets one"
+    return Finding(name, "warn", f"{message}; nobody has the path {named}", advice)
 
 
 def _clock(run_dir: Path) -> Finding:

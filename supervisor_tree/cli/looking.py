@@ -1,25 +1,23 @@
-"""Verbs that only look: status tree show events logs."""
+"""Verbs that only look: status tree events logs."""
 
 from __future__ import annotations
 
 import contextlib
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from supervisor_tree.cli.connecting import connect, note
+from supervisor_tree.cli.currency import config_facts, config_lines, naming_left_out
 from supervisor_tree.cli.output import colour, dump, say
-from supervisor_tree.control.render import (
-    clean,
-    duration,
-    event_line,
-    exit_words,
-    size,
-    status_table,
-    tree_lines,
-)
+from supervisor_tree.config.directories import resolve_run_dir
+from supervisor_tree.control.render import event_line, status_table, tree_lines
+from supervisor_tree.errors import NoHost
 
-__all__ = ["events", "logs", "show", "status", "tree"]
+if TYPE_CHECKING:
+    from supervisor_tree.control.client import ControlClient
+
+__all__ = ["events", "logs", "status", "tree"]
 
 _NOT_RUNNING = 3  # systemctl's and supervisorctl's code for a `status` that is a "no"
 
@@ -27,8 +25,11 @@ _NOT_RUNNING = 3  # systemctl's and supervisorctl's code for a `status` that is 
 def status(options: Namespace) -> int:
     """`status [PATH]`: 3 if PATH is not running."""
     with connect(options) as client:
-        rows = client.status(options.path or "/", all=options.all)
-    say(options, rows, status_table(rows, colour=colour()) if rows else ["no children"])
+        with naming_left_out(client, options.path or "/"):
+            rows = client.status(options.path or "/", all=options.all, why=not options.json)
+        about = [] if options.json else config_lines(config_facts(client))
+    lines = status_table(rows, colour=colour()) if rows else ["no children"]
+    say(options, rows, [*lines, *about])
     if options.path is None or (rows and rows[0]["state"] == "running"):
         return 0
     return _NOT_RUNNING
@@ -42,107 +43,6 @@ def tree(options: Namespace) -> int:
     return 0
 
 
-# --- show ------------------------------------------------------------------------------------
-
-
-def show(options: Namespace) -> int:
-    """`show PATH`"""
-    with connect(options) as client:
-        facts = client.show(options.path)
-    say(options, facts, _show_lines(facts))
-    return 0
-
-
-def _show_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    yield from status_table([facts], colour=colour())
-    yield ""
-    yield from _aligned(_state_facts(facts))
-    yield ""
-    yield "specification"
-    yield from _aligned(_flat(_in_full(facts["spec"] or {}, supervisor=facts["path"] == "/")))
-    yield ""
-    yield "history"
-    for line in facts["story"]:
-        yield f"  {line['time']}  {line['from']} -> {line['to']}: {clean(line['cause'])}"
-    if not facts["story"]:
-        yield "  nothing yet"
-
-
-def _state_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "wanted", facts["wanted"]
-    yield "since", facts["since"]
-    if facts["last_exit"]:
-        yield "last exit", exit_words(facts["last_exit"])
-    if facts["error"]:
-        yield "last error", _words(facts["error"])
-    if facts["said"]:
-        yield "says", clean(facts["said"])
-    if facts["waiting_for"]:
-        yield "waits for", clean(facts["waiting_for"])
-    if facts["next_start_in_s"] is not None:
-        yield "starts again", f"in {duration(facts['next_start_in_s'])}"
-    if facts["state"] == "parked":
-        yield "what to do", f"repair the cause, then `reset-failed {facts['path']}`"
-    if facts["rss_bytes"] is not None:
-        yield "memory", size(facts["rss_bytes"])
-
-
-_DURATIONS = frozenset(
-    ("period", "shutdown", "start_timeout", "initial", "max", "reset_after")  # in seconds
-)
-
-
-def _in_full(spec: Mapping[str, Any], *, supervisor: bool) -> dict[str, Any]:
-    """The specification with what holds by default where only an empty mapping is left of it."""
-    from supervisor_tree.config.units import format_duration  # noqa: PLC0415
-    from supervisor_tree.core.specs import Backoff, SupervisorSpec  # noqa: PLC0415
-
-    full: dict[str, Any] = {}
-    if supervisor:
-        flags = SupervisorSpec()
-        full = {name: getattr(flags, name) for name in ("strategy", "intensity", "period")}
-    full |= spec
-    if "backoff" in full:
-        backoff = Backoff()
-        names = ("initial", "factor", "max", "jitter", "reset_after")
-        full["backoff"] = {name: getattr(backoff, name) for name in names} | full["backoff"]
-        full["backoff"] = _with_units(full["backoff"], format_duration)
-    if "supervisor" in full:
-        full["supervisor"] = _in_full(full["supervisor"], supervisor=True)
-    return _with_units(full, format_duration)
-
-
-def _with_units(spec: Mapping[str, Any], shown: Callable[[float], str]) -> dict[str, Any]:
-    return {
-        key: shown(value) if key in _DURATIONS and isinstance(value, int | float) else value
-        for key, value in spec.items()
-    }
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested maps as dotted keys; the children of a supervisor by their ids."""
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        elif key == "children":
-            yield f"{prefix}{key}", ", ".join(clean(child["id"]) for child in item)
-        else:
-            yield f"{prefix}{key}", _words(item)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, list):
-        return clean(" ".join(str(item) for item in value))
-    return "by default" if value == {} else clean(value)
-
-
-def _aligned(pairs: Iterator[tuple[str, str]]) -> Iterator[str]:
-    listed = list(pairs)
-    width = max((len(name) for name, _ in listed), default=0)
-    for name, text in listed:
-        yield f"  {name.ljust(width)}  {text}"
-
-
 # --- events ----------------------------------------------------------------------------------
 
 _SHOWN_BEFORE_FOLLOWING = 10
@@ -150,7 +50,7 @@ _SHOWN_BEFORE_FOLLOWING = 10
 
 def events(options: Namespace) -> int:
     """`events [PATH] [-f] [--since SEQ] [-n N]`; a host that ends, ends a follower."""
-    with connect(options) as client:
+    with _of_living(options) as client:
         args: dict[str, Any] = {"since": options.since or 0}
         if options.since is None and options.follow and options.count is None:
             args["last"] = _SHOWN_BEFORE_FOLLOWING
@@ -164,6 +64,8 @@ def events(options: Namespace) -> int:
         for event in shown:
             _print_event(event, options)
         if not options.follow:
+            if not shown:
+                _say_none(client, options)
             return 0
         live = client.subscribe_events(page["next"] - 1, on_gap=_tell_gap)
         with contextlib.closing(live):
@@ -172,6 +74,28 @@ def events(options: Namespace) -> int:
                     _print_event(event, options)
     note("the host has ended")
     return 0
+
+
+def _of_living(options: Namespace) -> ControlClient:
+    """Events are kept by the host alone; its log has had each of them as a line."""
+    try:
+        return connect(options)
+    except NoHost as error:
+        from supervisor_tree.cli.former import former_host  # noqa: PLC0415 - as rarely as that
+
+        former = former_host(resolve_run_dir(options.run_dir, None))
+        if former is None:
+            raise
+        where = f"what has happened stands in its log, {former.log_dir / 'host.log'} (`logs /`)"
+        raise NoHost(f"{error}; {where}") from None
+
+
+def _say_none(client: ControlClient, options: Namespace) -> None:
+    """Raises NoSuchChild for a path that has no events as nobody has it."""
+    if options.path is not None:
+        client.request("status", {"path": options.path})
+    if not options.json:
+        note("no events")
 
 
 def _concerns(event: Mapping[str, Any], path: str | None) -> bool:
@@ -196,7 +120,7 @@ def _tell_gap(first: int, last: int) -> None:
 
 
 def logs(options: Namespace) -> int:
-    """`logs PATH [-f] [-n N] [--since TIME]`"""
+    """`logs PATH... [-f] [-n N] [--since TIME] [--until TIME] [--stream S] [--grep TEXT]`"""
     from supervisor_tree.cli.reading_logs import read  # noqa: PLC0415 - and the log reader
 
     return read(options)

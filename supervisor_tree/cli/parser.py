@@ -1,43 +1,19 @@
 """The verbs and their words.
 
 `VERBS` is the one list: the parser, the overview, completion and the suggestions for a
-misspelt verb are made from it.  A command builds the parser of its own verb alone.
+misspelt verb are made from it (`parsing`).
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
-__all__ = ["VERBS", "Verb", "build", "parse"]
+from supervisor_tree.cli.arguments import count, report, rows, seconds, stats, top, unit
 
-PROGRAM = "supervisor-tree"
-
-_EPILOG = """\
-exit codes: 0 done, or already so; 1 failed; 2 wrong words; 3 status PATH: not running;
-4 no such child; 69 no host is running; 70 run: the tree has given up, or the host has failed;
-75 try again; 77 not permitted; 78 bad configuration, or already running; 124 timed out;
-130 interrupted
-"""
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """argparse makes one for each argument that is added, and each would import shutil (4 ms)."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_help_width())
-
-
-def _help_width() -> int:
-    try:
-        return int(os.environ.get("COLUMNS") or os.get_terminal_size().columns) - 2
-    except (OSError, ValueError):
-        return 78
+__all__ = ["VERBS", "Verb"]
 
 
 class Verb(NamedTuple):
@@ -59,111 +35,7 @@ class Verb(NamedTuple):
         return act
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """The options of one command, with `act` among them.  Exits with 2 for words that are off."""
-    verb = _verb_of(words)
-    if verb is not None and verb not in VERBS:
-        _refuse(verb)
-    return build(verb).parse_args(words)
-
-
-def build(only: str | None = None) -> ArgumentParser:
-    """The parser of all verbs, or of one."""
-    parser = ArgumentParser(
-        prog=PROGRAM,
-        description="Erlang/OTP supervision for operating-system processes.",
-        epilog=_EPILOG,
-        formatter_class=_Formatter,
-        allow_abbrev=False,
-    )
-    _common(parser, run_dir=None, json=False)
-    parser.add_argument("--version", action=_Version, help="say which version this is")
-    # `prog` is given because argparse would format a usage line to find it (2 ms).
-    verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb", prog=PROGRAM)
-    for name, verb in VERBS.items():
-        if only in (None, name):
-            own = verbs.add_parser(
-                name,
-                help=verb.does,
-                description=_sentence(verb.does),
-                formatter_class=_Formatter,
-                allow_abbrev=False,
-            )
-            # Given after the verb these replace what stood before it; left out, they do not.
-            _common(own, run_dir=argparse.SUPPRESS, json=argparse.SUPPRESS)
-            verb.arguments(own)
-            own.set_defaults(act=verb.act(name))
-    return parser
-
-
-def _common(parser: ArgumentParser, *, run_dir: Any, json: Any) -> None:
-    parser.add_argument(
-        "--run-dir",
-        metavar="DIR",
-        default=run_dir,
-        help="where the host has its sockets (else SUPERVISOR_TREE_RUN_DIR, else the default)",
-    )
-    parser.add_argument("--json", action="store_true", default=json, help="print JSON for programs")
-
-
-def _verb_of(words: Sequence[str]) -> str | None:
-    """The first word that is neither an option nor --run-dir's value."""
-    waiting = iter(words)
-    for word in waiting:
-        if word == "--run-dir":
-            next(waiting, None)
-        elif not word.startswith("-"):
-            return word
-    return None
-
-
-def _refuse(verb: str) -> NoReturn:
-    import difflib  # noqa: PLC0415 - only who misspells pays for it
-
-    near = difflib.get_close_matches(verb, VERBS, n=3, cutoff=0.7)
-    hint = f"did you mean {' or '.join(near)}?" if near else "the verbs are: " + ", ".join(VERBS)
-    print(f"{PROGRAM}: unknown verb '{verb}'; {hint}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-class _Version(argparse.Action):
-    """Like argparse's own, which would need the version at every start."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
-        from supervisor_tree.cli.version import installed_version  # noqa: PLC0415
-
-        print(f"{PROGRAM} {installed_version()}")
-        parser.exit()
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
-
-
 # --- arguments ------------------------------------------------------------------------------
-
-
-def _seconds(text: str) -> float:
-    """`5s`, `250ms`, `2m`, or a bare number of seconds."""
-    from supervisor_tree.config.units import parse_duration  # noqa: PLC0415
-
-    try:
-        number: float | str = float(text)
-    except ValueError:
-        number = text
-    try:
-        return parse_duration(number)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number, not {text!r}")
-    return int(text)
 
 
 def _nothing(parser: ArgumentParser) -> None:
@@ -177,15 +49,22 @@ def _config(parser: ArgumentParser) -> None:
 def _run(parser: ArgumentParser) -> None:
     _config(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no tree and no events")
+    parser.add_argument(
+        "--no-safe-mode",
+        dest="safe_mode",
+        action="store_false",
+        help="start the tree even if the last lives of the host were cut off",
+    )
+    parser.add_argument(
+        "--stop-limit",
+        metavar="TIME",
+        type=seconds,
+        help="a stop that takes longer becomes one by force (5s, 2m)",
+    )
 
 
 def _path(parser: ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="a child, such as /chat/bot")
-
-
-def _rows(parser: ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", nargs="?", help="a child and all below it")
-    parser.add_argument("--all", action="store_true", help="also the host's own children, /_")
 
 
 def _paths(parser: ArgumentParser) -> None:
@@ -201,13 +80,35 @@ def _order(parser: ArgumentParser) -> None:
         action="store_false",
         help="come back as soon as the host has taken the order",
     )
+    parser.set_defaults(reason=None)
+
+
+def _amend(parser: ArgumentParser) -> None:
+    _order(parser)
+    parser.add_argument(
+        "--config", metavar="FILE", help="write to the files of this configuration, tell no host"
+    )
+
+
+def _wish(parser: ArgumentParser) -> None:
+    _order(parser)
+    parser.add_argument(
+        "--reason", metavar="TEXT", help="why; remembered with who and when, see `show`"
+    )
+
+
+def _restart(parser: ArgumentParser) -> None:
+    _order(parser)
+    parser.add_argument(
+        "--fresh", action="store_true", help="with code that is read anew, not that which ran"
+    )
 
 
 def _timeout(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=_seconds,
+        type=seconds,
         help="give up after this time (5s, 2m), with exit code 124; the order stands",
     )
 
@@ -222,11 +123,42 @@ def _reset_failed(parser: ArgumentParser) -> None:
         "paths", metavar="PATH", nargs="*", help="a child or a sub-tree; all if left out"
     )
     _timeout(parser)
-    parser.set_defaults(wait=True)
+    parser.set_defaults(wait=True, reason=None)
+
+
+def _plan(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs="?", help="the YAML file (default: the host's own)"
+    )
+    parser.add_argument(
+        "--reload",
+        metavar="PATH",
+        action="append",
+        help="only this child (id or path; * is all), started anew even if it has not changed",
+    )
+
+
+def _apply(parser: ArgumentParser) -> None:
+    _plan(parser)
+    parser.add_argument(
+        "--rollback",
+        action="store_true",
+        help="put the old specification of a child back whose new life does not become ready",
+    )
+    _timeout(parser)
+    parser.add_argument(
+        "--no-wait",
+        dest="wait",
+        action="store_false",
+        help="come back with the operation's number as soon as it has begun",
+    )
 
 
 def _wait(parser: ArgumentParser) -> None:
-    _path(parser)
+    parser.add_argument("path", metavar="PATH", nargs="?", help="a child, such as /chat/bot")
+    parser.add_argument(
+        "--operation", metavar="N", type=count, help="wait for the end of this operation instead"
+    )
     parser.add_argument(
         "--for",
         dest="condition",
@@ -241,26 +173,46 @@ def _events(parser: ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", help="only of this sub-tree")
     parser.add_argument("-f", "--follow", action="store_true", help="go on as they happen")
     parser.add_argument(
-        "--since", metavar="SEQ", type=_count, help="those after the event of this number"
+        "--since", metavar="SEQ", type=count, help="those after the event of this number"
     )
-    parser.add_argument("-n", metavar="N", type=_count, dest="count", help="the last N only")
+    parser.add_argument("-n", metavar="N", type=count, dest="count", help="the last N only")
 
 
 def _logs(parser: ArgumentParser) -> None:
-    _path(parser)
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="a child, or a supervisor for all below it; / is the host's own log",
+    )
+    parser.add_argument("-a", "--all", action="store_true", help="all logs there are")
     parser.add_argument("-f", "--follow", action="store_true", help="go on as they are written")
-    parser.add_argument("-n", metavar="N", type=_count, dest="count", help="the last N (50)")
+    parser.add_argument("-n", metavar="N", type=count, dest="count", help="the last N (50)")
     parser.add_argument(
         "--since", metavar="TIME", help="those since 2026-01-31T10:00:00Z, or of the last 10m"
     )
+    parser.add_argument("--until", metavar="TIME", help="those before that time")
+    parser.add_argument(
+        "--stream",
+        choices=("stdout", "stderr", "note"),
+        help="of this stream only; notes are the logger's own lines",
+    )
+    parser.add_argument("--grep", metavar="TEXT", help="those with this text in them")
     parser.add_argument("--log-dir", metavar="DIR", help="read here; needs no running host")
+
+
+def _take_away(parser: ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="a child or a sub-tree; it must be stopped")
+    parser.add_argument(
+        "--restart", action="store_true", help="stop it for that, and start it again"
+    )
 
 
 def _shutdown(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=_seconds,
+        type=seconds,
         help="what has not stopped after this time is ended by SIGKILL",
     )
 
@@ -269,26 +221,111 @@ def _completion(parser: ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish", "tcsh"))
 
 
+def _to(parser: ArgumentParser) -> None:
+    parser.add_argument("to", metavar="PATH", help="an agent, or pool:CAPABILITY for one of many")
+    parser.add_argument("message", metavar="JSON", help="the message; - reads standard input")
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=seconds,
+        default=5.0,
+        help="give up after this time (500ms, 2m; default 5s), with exit code 124",
+    )
+
+
+def _call(parser: ArgumentParser) -> None:
+    _to(parser)
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show the traceback of a handler that raised"
+    )
+
+
+def _publish(parser: ArgumentParser) -> None:
+    parser.add_argument("topic", metavar="TOPIC", help="words with dots between: orders.paid")
+    parser.add_argument("message", metavar="JSON", help="the message; - reads standard input")
+
+
+def _subscribe(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "patterns",
+        metavar="PATTERN",
+        nargs="+",
+        help="a topic; * stands for one word, > for all that follow",
+    )
+    parser.add_argument("-n", metavar="N", type=count, dest="count", help="end after N events")
+
+
+def _directory(parser: ArgumentParser) -> None:
+    parser.add_argument("--capability", metavar="C", help="only those who have it")
+
+
+def _dead_letters(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "numbers", metavar="NUMBER", nargs="*", type=count, help="show these, with their messages"
+    )
+    parser.add_argument(
+        "--discard", action="store_true", help="delete these; all, if no number is given"
+    )
+
+
+def _bus(parser: ArgumentParser) -> None:
+    parser.add_argument("what", choices=("stats",), help="messages of the last 24 h, per agent")
+    parser.add_argument("path", metavar="PATH", nargs="?", help="an agent and all below it")
+
+
+def _keys(parser: ArgumentParser) -> None:
+    parser.add_argument("--dir", metavar="DIR", help="where to keep them (default: ./keys)")
+    parser.add_argument("--force", action="store_true", help="replace a key that is there")
+
+
 VERBS: dict[str, Verb] = {
     "run": Verb("hosting", "run a host in the foreground", _run),
     "check": Verb("hosting", "say whether a configuration is right, and all that is not", _config),
     "schema": Verb("hosting", "print the JSON Schema of configuration files", _nothing),
-    "status": Verb("looking", "show what every child does", _rows),
-    "tree": Verb("looking", "draw the tree", _rows),
-    "show": Verb("looking", "show all that is known of one child", _path),
-    "start": Verb("steering", "want children up, and wait until they are ready", _order),
-    "stop": Verb("steering", "want children down, and wait until they are", _order),
-    "restart": Verb("steering", "stop children and start them anew", _order),
+    "status": Verb("looking", "show what every child does", rows),
+    "tree": Verb("looking", "draw the tree", rows),
+    "show": Verb("showing", "show all that is known of one child", _path),
+    "explain": Verb("showing", "say why a child is as it is, and what happens next", _path),
+    "stats": Verb("stats", "show what every child uses, all its processes together", stats),
+    "top": Verb("stats", "the same again and again, the busiest first, until Ctrl-C", top),
+    "start": Verb("steering", "want children up, and wait until they are ready", _wish),
+    "stop": Verb("steering", "want children down, and wait until they are", _wish),
+    "enable": Verb("wanting", "write `enabled: true` to children's files, and start them", _amend),
+    "disable": Verb("wanting", "write `enabled: false` to children's files, and stop them", _amend),
+    "restart": Verb("steering", "stop children and start them anew", _restart),
     "kill": Verb("steering", "end children by SIGKILL; the restart rules follow", _order),
     "signal": Verb("steering", "send a signal to children", _signal),
     "reset-failed": Verb(
         "steering", "start children that have given up, their counters at 0", _reset_failed
     ),
-    "wait": Verb("steering", "wait until a child is ready or stopped", _wait),
+    "wait": Verb("steering", "wait for a child to be ready or stopped, or for an operation", _wait),
+    "plan": Verb("changing", "show what `apply` would change, and why", _plan),
+    "apply": Verb("changing", "put a changed configuration in force", _apply),
+    "operations": Verb(
+        "changing", "show the last operations and what has become of them", _nothing
+    ),
     "events": Verb("looking", "show what has happened", _events),
-    "logs": Verb("looking", "show what a child has written", _logs),
+    "logs": Verb("looking", "show what children have written", _logs),
     "health": Verb("hosting", "exit with 0 if the host is up and its tree ready", _nothing),
     "shutdown": Verb("hosting", "stop the tree in reverse order, and end the host", _shutdown),
+    "call": Verb("speaking", "ask an agent, and print its answer as JSON", _call),
+    "cast": Verb("speaking", "send an agent a message, and wait until it is handled", _to),
+    "publish": Verb("speaking", "tell all who have subscribed to a topic", _publish),
+    "subscribe": Verb("speaking", "print what is published, until Ctrl-C", _subscribe),
+    "directory": Verb("bus_state", "show who is on the bus, and what they can do", _directory),
+    "dead-letters": Verb(
+        "bus_state", "show messages that were given up, or discard them", _dead_letters
+    ),
+    "bus": Verb("bus_state", "show how many messages each agent sends and gets", _bus),
+    "keys": Verb("keys", "make this host's keys for the bus between hosts", _keys),
+    "report": Verb("reporting", "list or show diagnostic reports, or write one", report),
+    "leaks": Verb("reporting", "show processes that have escaped from their scope", _nothing),
+    "unit": Verb("unitfile", "print a systemd unit whose times and limits fit the tree", unit),
     "doctor": Verb("doctor", "look for what is wrong here, and say what to do", _nothing),
+    "build": Verb("building", "run the build command of a child, and show its output", _path),
+    "clear-memory": Verb(
+        "agent_data", "delete what a stopped child keeps from life to life", _take_away
+    ),
+    "delete-cache": Verb("agent_data", "delete what a stopped child can make again", _take_away),
     "completion": Verb("hosting", "print a completion script for a shell", _completion),
 }

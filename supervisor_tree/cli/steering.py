@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator, Mapping
 
 from supervisor_tree.cli.connecting import connect
 from supervisor_tree.cli.output import say
 from supervisor_tree.control.client import NotSent
-from supervisor_tree.errors import TimedOut
+from supervisor_tree.control.render import state_words
+from supervisor_tree.control.words import clean
+from supervisor_tree.errors import OrdersFailed, SupervisorTreeError, TimedOut, UsageError
 
 __all__ = ["kill", "reset_failed", "restart", "signal", "start", "stop", "wait"]
 
 # A wait is timed by the host, which knows what was missing; the client only a little later.
 _SLACK_S = 5.0
+_MOST_TOLD = 3  # of those whose order is not done in time
 
 _DONE = {
     "start": ("started", "already running"),
@@ -34,7 +38,11 @@ def stop(options: Namespace) -> int:
 
 
 def restart(options: Namespace) -> int:
-    """`restart PATH...`"""
+    """`restart PATH...`; with `--fresh` it is an operation as `apply` is one."""
+    if options.fresh:
+        from supervisor_tree.cli.changing import restart_fresh  # noqa: PLC0415
+
+        return restart_fresh(options)
     return _order(options, "restart")
 
 
@@ -50,21 +58,49 @@ def reset_failed(options: Namespace) -> int:
 
 def _order(options: Namespace, verb: str) -> int:
     args = {"paths": options.paths, "wait": options.wait}
+    if options.reason:
+        args["why"] = options.reason
     with connect(options) as client:
         try:
             results = client.request(verb, args, timeout=options.timeout)
         except NotSent:
             raise
+        except OrdersFailed as error:
+            if not options.json:
+                say(options, error.results, _lines(verb, error.results))
+            raise
         except TimedOut:
             name = verb.replace("_", "-")
             raise TimedOut(
-                f"not done within {options.timeout:g} s: {name} {' '.join(options.paths)}; "
-                "the order stands, see `status`"
+                f"not done within {options.timeout:g} s: {name} {' '.join(options.paths)}"
+                f"{_undone(options)}; the order stands, see `status`"
             ) from None
-    words = {"done": _DONE[verb][0], "already": _DONE[verb][1], "asked": "will be done"}
-    lines = [f"{path}: {words[result]}" for path, result in results.items()]
-    say(options, results, lines or ["nothing has given up"])
+    say(options, results, list(_lines(verb, results)) or ["nothing has given up"])
     return 0
+
+
+def _lines(verb: str, results: Mapping[str, str]) -> Iterator[str]:
+    words = {
+        "done": _DONE[verb][0],
+        "already": _DONE[verb][1],
+        "asked": "will be done",
+        "released": "no child has this path; what was ordered about it is forgotten",
+        "unremembered": f"{_DONE[verb][0]}, but NOT REMEMBERED: it is forgotten when the host "
+        "ends, as nothing can be written to its state directory (see `doctor`)",
+    }
+    for path, result in results.items():
+        yield f"{path}: {words[result]}"
+
+
+def _undone(options: Namespace) -> str:
+    """What those that an order is about are in meanwhile; "" if the host does not say."""
+    try:
+        with connect(options) as client:
+            rows = [client.status(path, why=True)[0] for path in options.paths[:_MOST_TOLD]]
+    except SupervisorTreeError:
+        return ""
+    told = ", ".join(f"{clean(row['path'])} is {state_words(row)}" for row in rows)
+    return f" ({told})" if told else ""
 
 
 def signal(options: Namespace) -> int:
@@ -79,7 +115,13 @@ def signal(options: Namespace) -> int:
 
 
 def wait(options: Namespace) -> int:
-    """`wait PATH --for ready | stopped`"""
+    """`wait PATH --for ready | stopped`, `wait --operation N`"""
+    if (options.path is None) == (options.operation is None):
+        raise UsageError("wait for a PATH or for an --operation")
+    if options.operation is not None:
+        from supervisor_tree.cli.changing import await_operation  # noqa: PLC0415
+
+        return await_operation(options)
     timeout = options.timeout
     args = {"path": options.path, "for": options.condition, "timeout": timeout}
     with connect(options) as client:

@@ -14,19 +14,24 @@ from itertools import pairwise
 
 from supervisor_tree.config.build import Builder, Place, check_beside, child_path
 from supervisor_tree.config.document import READINGS, IncludedDocument
+from supervisor_tree.config.hostconfig import ChildPlace
 from supervisor_tree.config.messages import closest
 from supervisor_tree.config.source import Path, Source, read
 from supervisor_tree.core.needs import find_cycle, needed_path
+from supervisor_tree.core.origin import LeftOut
 from supervisor_tree.core.specs import ChildSpec, Strategy, SupervisorSpec
 from supervisor_tree.errors import ConfigError, ConfigProblem
 
 __all__ = ["Assembly"]
+
+_MOST_TOLD = 20  # problems of one file, to those who read no file
 
 
 @dataclass(frozen=True, slots=True)
 class _Included:
     """A readable included file: the child, its supervisor's path, and all built below it."""
 
+    file: str
     source: Source
     builder: Builder
     under: str
@@ -39,12 +44,16 @@ class _Included:
 
 @dataclass(slots=True)
 class Assembly:
-    """The tree as it grows.  Problems of the main file go to its source."""
+    """The tree as it grows.  Problems of the main file go to its source, all others to `problems`.
+
+    `left_out`: the included files that cannot be used, in the order in which that was found.
+    """
 
     main: Source
     builder: Builder
     tree: SupervisorSpec
-    left_out: list[ConfigProblem] = field(default_factory=list)
+    problems: list[ConfigProblem] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     _included: dict[str, _Included] = field(default_factory=dict)
     _lost: set[str] = field(default_factory=set)
     _nameless: bool = False
@@ -56,6 +65,11 @@ class Assembly:
         for child in sorted(children, key=lambda child: len(_steps(child.under))):
             self._attach(child)
 
+    @property
+    def included(self) -> dict[str, str]:
+        """The path of the child that each file has brought."""
+        return {each.file: each.address for each in self._included.values()}
+
     def check_needs(self) -> None:
         """Needs must name a child, and children must not wait for each other."""
         for included in list(self._included.values()):
@@ -64,9 +78,17 @@ class Assembly:
             if included.source.problems:
                 self._leave_out(included)
         # A child that is not known may be the one that an unreadable file would have brought.
-        into = self.left_out if self._nameless else self.main.problems
+        into = self.problems if self._nameless else self.main.problems
         into.extend(self._unknown_needs(self.builder))
         self._check_cycles()
+
+    def places(self) -> dict[str, ChildPlace]:
+        """Where each child of the tree was read, by its path."""
+        return {
+            path: ChildPlace(place.source.file, place.path, place.spec.enabled)
+            for builder in self._builders()
+            for path, place in builder.places.items()
+        }
 
     def _read(self, file: str) -> _Included | None:
         name = _as_shown(file, self.main.file)
@@ -74,7 +96,7 @@ class Assembly:
         try:
             source = read(file, READINGS)
         except ConfigError as error:
-            self.left_out.extend(problem._replace(file=name) for problem in error.problems)
+            self._refuse(file, "", [each._replace(file=name) for each in error.problems])
             self._nameless = True
             return None
         source.file = name
@@ -85,9 +107,12 @@ class Assembly:
         child = builder.child(source.data, source, (), under, model=IncludedDocument)
         if child is None or source.problems:
             self._nameless |= "id" not in data
-            self._drop(source, builder)
+            child_id = data.get("id")
+            named = isinstance(child_id, str) and child_id != ""
+            address = child_path(under, str(child_id)) if named else ""
+            self._drop(file, address, source, builder)
             return None
-        return _Included(source, builder, under, child)
+        return _Included(file, source, builder, under, child)
 
     def _attach(self, included: _Included) -> None:
         source, supervisor = included.source, _supervisor_at(self.tree, included.under)
@@ -104,7 +129,7 @@ class Assembly:
         else:
             check_beside(included.child, supervisor, source, ())
         if source.problems:
-            self._drop(source, included.builder)
+            self._drop(included.file, included.address, source, included.builder)
             return
         added = included.child
         self.tree = _updated(
@@ -119,15 +144,20 @@ class Assembly:
             return other.source.file
         return self.main.file or "the tree"
 
-    def _drop(self, source: Source, builder: Builder) -> None:
-        self.left_out.extend(source.problems)
+    def _drop(self, file: str, address: str, source: Source, builder: Builder) -> None:
+        self._refuse(file, address, source.problems)
         self._lost |= builder.named
+
+    def _refuse(self, file: str, address: str, problems: list[ConfigProblem]) -> None:
+        self.problems.extend(problems)
+        told = tuple(str(problem) for problem in problems[:_MOST_TOLD])
+        self.left_out.append(LeftOut(file, address, told))
 
     def _leave_out(self, included: _Included) -> None:
         """Take an included child out of the tree again, with all that was included below it."""
         if self._included.pop(included.address, None) is None:
             return
-        self._drop(included.source, included.builder)
+        self._drop(included.file, included.address, included.source, included.builder)
         name = included.child.id
         self.tree = _updated(
             self.tree,
@@ -189,8 +219,10 @@ class Assembly:
         return text
 
     def _place(self, path: str) -> Place | None:
-        builders = [self.builder, *(each.builder for each in self._included.values())]
-        return next((b.places[path] for b in builders if path in b.places), None)
+        return next((b.places[path] for b in self._builders() if path in b.places), None)
+
+    def _builders(self) -> list[Builder]:
+        return [self.builder, *(each.builder for each in self._included.values())]
 
     def _file_included(self, source: Source) -> _Included | None:
         return next((each for each in self._included.values() if each.source is source), None)

@@ -16,27 +16,45 @@ from typing import Any
 from supervisor_tree.config.document import (
     ChildDocument,
     DefaultsDocument,
-    Part,
     SupervisorDocument,
     TemplateDocument,
 )
 from supervisor_tree.config.messages import validate
-from supervisor_tree.config.source import MAX_DEPTH, Path, Source
+from supervisor_tree.config.parts import AclDocument, BuildDocument, Part, ReloadDocument
+from supervisor_tree.config.source import Path, Source
 from supervisor_tree.config.units import format_duration
+from supervisor_tree.core.listening import ListenSocket, clashes
+from supervisor_tree.core.problems import DEEPEST, PID_FILE_OF_MANY
 from supervisor_tree.core.specs import (
+    Acl,
     AutoShutdown,
     Backoff,
+    Build,
     ChildSpec,
     Limits,
     Logs,
+    Mailbox,
     Need,
+    OnFull,
+    Ready,
+    Reload,
     Restart,
     StartMode,
     Strategy,
     SupervisorSpec,
+    Watchdog,
 )
 
-__all__ = ["Builder", "Place", "absolute", "check_beside", "child_path", "given"]
+__all__ = [
+    "Builder",
+    "Place",
+    "absolute",
+    "acl_of",
+    "check_beside",
+    "child_path",
+    "given",
+    "logs_of",
+]
 
 KINDS = ("agent", "command", "supervisor")
 GROUP_STRATEGIES = (Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE)
@@ -54,14 +72,19 @@ _DEFAULTS_OF = {
 _MISPLACED = {
     "agent": {},
     "command": {
+        "acl": "is for an agent; a program is not on the bus",
         "args": "is for an agent; the arguments of a program belong in command",
+        "intercepts": "is for an agent; a program is not on the bus",
+        "mailbox": "is for an agent; a program is not on the bus",
         "type": "is for an agent, and this is a program",
         "warm": "is for an agent; a program cannot be forked ahead",
     },
     "supervisor": dict.fromkeys(
         (
-            *("args", "capabilities", "cwd", "env", "env_file", "group", "limits", "logs"),
-            *("readiness", "start_timeout", "stop_signal", "type", "umask", "user", "warm"),
+            *("acl", "args", "build", "capabilities", "cwd", "env", "env_file", "group"),
+            *("intercepts", "limits", "logs", "mailbox", "no_new_privs", "pid_file", "readiness"),
+            *("ready", "reload", "sockets", "start_timeout", "stop_signal", "type", "umask"),
+            *("user", "warm", "watchdog"),
         ),
         "is for a process, and a supervisor has none; give it to its children, or in defaults",
     ),
@@ -97,8 +120,9 @@ class Builder:
 
     def supervisor(self, data: Any, source: Source, path: Path, address: str) -> SupervisorSpec:
         """A supervisor and all below it; what is broken is noted and left out."""
-        if len(path) > MAX_DEPTH:  # data of a program may even contain itself
-            source.problems.append(source.problem(path[:8], "nested too deep"))
+        if path.count("supervisor") > DEEPEST:  # data of a program may even contain itself
+            message = f"supervisors are nested deeper than {DEEPEST}"
+            source.problems.append(source.problem(path[:8], message))
             return SupervisorSpec()
         document = validate(SupervisorDocument, data, source, path)
         # Where the flags are not known, no order is held against the children.
@@ -122,6 +146,8 @@ class Builder:
             template = self.child(document.child, source, where, address, model=TemplateDocument)
             if template is not None:
                 check_beside(template, spec, source, where)
+                if template.pid_file is not None:
+                    source.problems.append(source.problem((*where, "pid_file"), PID_FILE_OF_MANY))
         return replace(spec, children=tuple(built), child=template)
 
     def child(
@@ -152,6 +178,8 @@ class Builder:
             return None
         spec = self._child_spec(document, kinds[0], nested)
         _check_backoff(spec, source, path)
+        _check_interceptor(spec, source, path)
+        _check_sockets(spec, source, path)
         self.places[address] = Place(source, path, parent, spec)
         return spec if len(source.problems) == problems else None
 
@@ -169,6 +197,8 @@ class Builder:
             document, "id", "agent", "args", "significant", "enabled", "type", "description"
         )
         said |= self._said_or_default(document, kind)
+        if document.pid_file is not None:
+            said["pid_file"] = absolute(document.pid_file, self.directory)
         if document.command is not None:
             said["command"] = tuple(document.command)
         if document.capabilities is not None:
@@ -177,7 +207,37 @@ class Builder:
             said["needs"] = tuple(
                 Need(child=need.child, **given(need, "condition")) for need in document.needs
             )
+        if document.build is not None:
+            said["build"] = self._build(document.build)
+        if document.acl is not None:
+            said["acl"] = acl_of(document.acl)
+        if document.sockets is not None:
+            said["sockets"] = tuple(
+                ListenSocket(**given(each, "name", "listen", "backlog", "mode"))
+                for each in document.sockets
+            )
+        if document.reload is not None:
+            said["reload"] = self._reload(document.reload)
+        if document.intercepts is not None:
+            said["intercepts"] = tuple(document.intercepts)
+        for name, kind_of_part in (("mailbox", Mailbox), ("ready", Ready)):
+            part = getattr(document, name)
+            if part is not None:
+                said[name] = kind_of_part(**_given_settings(part))
         return ChildSpec(supervisor=nested, **said)
+
+    def _reload(self, document: ReloadDocument) -> Reload:
+        files = tuple(absolute(file, self.directory) for file in document.files or ())
+        return Reload(files=files, **given(document, "signal", "executable"))
+
+    def _build(self, document: BuildDocument) -> Build:
+        said = given(document, "command", "cwd", "timeout")
+        said["command"] = tuple(said["command"])
+        if "cwd" in said:
+            said["cwd"] = absolute(said["cwd"], self.directory)
+        if said.get("timeout") == math.inf:
+            said["timeout"] = None
+        return Build(**said)
 
     def _said_or_default(self, document: ChildDocument, kind: str) -> dict[str, Any]:
         """What the child says itself, else what `defaults` say; null asks for neither."""
@@ -192,12 +252,11 @@ class Builder:
                 own = _settings(common) | _settings(own)
             if own is not None:
                 said[name] = own
-        if "backoff" in said:
-            said["backoff"] = Backoff(**_given_settings(said["backoff"]))
-        if "limits" in said:
-            said["limits"] = Limits(**_given_settings(said["limits"]))
+        for name, part in (("backoff", Backoff), ("limits", Limits), ("watchdog", Watchdog)):
+            if name in said:
+                said[name] = part(**_given_settings(said[name]))
         if "logs" in said:
-            said["logs"] = replace(self.logs, **_given_settings(said["logs"]))
+            said["logs"] = logs_of(self.logs, _given_settings(said["logs"]))
         if said.get("start_timeout") == math.inf:
             said["start_timeout"] = None
         if said.get("shutdown") == math.inf:
@@ -206,6 +265,21 @@ class Builder:
             if name in said:
                 said[name] = absolute(said[name], self.directory)
         return said
+
+
+def acl_of(document: AclDocument) -> Acl:
+    """What the keys of an `acl` say."""
+    said = given(document, "may_call", "may_cast", "may_publish", "may_subscribe")
+    return Acl(**{key: tuple(patterns) for key, patterns in said.items()})
+
+
+def logs_of(common: Logs, said: Mapping[str, Any]) -> Logs:
+    """What the keys of `logs` say; what they do not is as in `common`."""
+    if said.get("max_age") == math.inf:
+        said = {**said, "max_age": None}
+    if "redact" in said:
+        said = {**said, "redact": tuple(said["redact"])}
+    return replace(common, **said)
 
 
 def absolute(path: str, directory: str) -> str:
@@ -303,3 +377,17 @@ def _check_backoff(spec: ChildSpec, source: Source, path: Path) -> None:
         longest = format_duration(backoff.max)
         message = f"must not be more than max, which is {longest}"
         source.problems.append(source.problem((*path, "backoff", "initial"), message))
+
+
+def _check_sockets(spec: ChildSpec, source: Source, path: Path) -> None:
+    for index, message in clashes([each.name for each in spec.sockets]):
+        source.problems.append(source.problem((*path, "sockets", index, "name"), message))
+
+
+def _check_interceptor(spec: ChildSpec, source: Source, path: Path) -> None:
+    if spec.intercepts and spec.type == "robot":
+        message = "is for an agent that takes messages, and a robot takes none"
+        source.problems.append(source.problem((*path, "intercepts"), message, at_key=True))
+    if spec.intercepts and spec.mailbox.on_full is OnFull.DROP_OLDEST:
+        message = "must be reject: what an interceptor holds is not its own"
+        source.problems.append(source.problem((*path, "mailbox", "on_full"), message))

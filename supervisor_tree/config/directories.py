@@ -2,8 +2,8 @@
 
 Every verb of the command line asks this before anything else, so nothing heavy is imported
 here.  The order is the same everywhere: flag, environment, file, default.  The defaults
-are systemd's (systemd.exec(5), RuntimeDirectory= and StateDirectory=), then those of the
-XDG Base Directory Specification.  Nothing is created here.
+are systemd's (systemd.exec(5): RuntimeDirectory=, StateDirectory= and LogsDirectory=), then
+those of the XDG Base Directory Specification.  Nothing is created here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from supervisor_tree.errors import ConfigError, ConfigProblem
 if TYPE_CHECKING:
     from supervisor_tree.config.hostconfig import HostConfig
 
-__all__ = ["LONGEST_SOCKET_PATH", "RUN_DIR_VARIABLE", "resolve_dirs", "resolve_run_dir"]
+__all__ = [
+    "LONGEST_SOCKET_PATH",
+    "RUN_DIR_VARIABLE",
+    "fetched_tree",
+    "resolve_dirs",
+    "resolve_run_dir",
+]
 
 RUN_DIR_VARIABLE = "SUPERVISOR_TREE_RUN_DIR"
 LONGEST_SOCKET_PATH = 107  # bytes; sun_path has 108 and the last one is NUL, see unix(7)
@@ -54,10 +60,16 @@ def resolve_dirs(
     """(run_dir, state_dir, log_dir) of a host, absolute.  Raises as `resolve_run_dir` does."""
     environ = os.environ if environ is None else environ
     run_dir = resolve_run_dir(flag_run_dir, host.run_dir, environ)
-    state_dir = host.state_dir or _default_state_dir(host.name, environ)
+    state_dir = host.state_dir or _default_state_dir(host.name, environ, run_dir)
     state_dir = os.path.abspath(os.path.expanduser(state_dir))
-    log_dir = host.log_dir or os.path.join(state_dir, "logs")
+    log_dir = host.log_dir or _first(environ.get("LOGS_DIRECTORY"))
+    log_dir = log_dir or os.path.join(state_dir, "logs")
     return run_dir, state_dir, os.path.abspath(os.path.expanduser(log_dir))
+
+
+def fetched_tree(state_dir: str) -> str:
+    """The last good document that `host.source` has given."""
+    return os.path.join(state_dir, "source", "tree.yaml")
 
 
 def _default_run_dir(environ: Mapping[str, str]) -> str:
@@ -70,10 +82,21 @@ def _default_run_dir(environ: Mapping[str, str]) -> str:
     return os.path.join(_user_state(environ), "run")
 
 
-def _default_state_dir(name: str, environ: Mapping[str, str]) -> str:
+def _default_state_dir(name: str, environ: Mapping[str, str], run_dir: str) -> str:
+    """Below the run directory if nothing else can be written to, as in many a container."""
     if given := _first(environ.get("STATE_DIRECTORY")):
         return given
-    return os.path.join(_user_state(environ), name)
+    state_dir = os.path.join(_user_state(environ), name)
+    if not _can_be_made(state_dir) and _can_be_made(run_dir):
+        return os.path.join(run_dir, "state")
+    return state_dir
+
+
+def _can_be_made(directory: str) -> bool:
+    """Whether it, or else what is there of its path, can be written to."""
+    while not os.path.exists(directory) and directory != os.path.dirname(directory):
+        directory = os.path.dirname(directory)
+    return os.access(directory, os.W_OK | os.X_OK)
 
 
 def _user_state(environ: Mapping[str, str]) -> str:

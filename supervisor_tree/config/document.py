@@ -10,37 +10,46 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation
+from pydantic import BeforeValidator, Field, SkipValidation
 
 from supervisor_tree.config.fields import (
     AgentTarget,
     ChildId,
     ChildPath,
-    Duration,
     EnvKey,
     EnvValue,
     Flag,
-    Listen,
-    ModuleName,
     OsAccount,
+    PathPattern,
     PathText,
     Period,
-    PositiveSize,
     ShutdownTime,
     SignalName,
-    Size,
-    StartTimeout,
     Text,
+    TimeLimit,
     Umask,
     Word,
-    ratio,
     whole_number,
     words,
+)
+from supervisor_tree.config.hostdocument import HostDocument
+from supervisor_tree.config.parts import (
+    AclDocument,
+    BackoffDocument,
+    BuildDocument,
+    LimitsDocument,
+    LogsDocument,
+    MailboxDocument,
+    NeedDocument,
+    Part,
+    ReadyDocument,
+    ReloadDocument,
+    SocketDocument,
+    WatchdogDocument,
 )
 from supervisor_tree.config.source import Reading
 from supervisor_tree.core.specs import (
     AutoShutdown,
-    Condition,
     OnLimit,
     Readiness,
     Restart,
@@ -50,18 +59,11 @@ from supervisor_tree.core.specs import (
 
 __all__ = [
     "READINGS",
-    "BackoffDocument",
     "ChildDocument",
     "DefaultsDocument",
     "Document",
-    "HostDocument",
-    "HostLogsDocument",
-    "HttpDocument",
+    "FetchedDocument",
     "IncludedDocument",
-    "LimitsDocument",
-    "LogsDocument",
-    "NeedDocument",
-    "Part",
     "SupervisorDocument",
     "TemplateDocument",
     "schema",
@@ -69,6 +71,7 @@ __all__ = [
 
 # Scalars under these keys are text as written, whatever they look like.
 READINGS = {
+    "agents": Reading.TEXT,
     "args": Reading.FREE,
     "capabilities": Reading.TEXT,
     "command": Reading.TEXT,
@@ -76,8 +79,16 @@ READINGS = {
     "env": Reading.TEXT,
     "group": Reading.TEXT,
     "id": Reading.TEXT,
+    "intercepts": Reading.TEXT,
+    "key": Reading.TEXT,
+    "may_call": Reading.TEXT,
+    "may_cast": Reading.TEXT,
+    "may_publish": Reading.TEXT,
+    "may_subscribe": Reading.TEXT,
+    "mode": Reading.TEXT,
     "name": Reading.TEXT,
     "needs": Reading.TEXT,
+    "redact": Reading.TEXT,
     "umask": Reading.TEXT,
     "user": Reading.TEXT,
 }
@@ -85,71 +96,6 @@ READINGS = {
 
 def _need(value: Any) -> Any:
     return {"child": value} if isinstance(value, str) else value
-
-
-class Part(BaseModel):
-    """Unknown keys are errors; aliases are the words of the file where Python reserves them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
-
-
-class BackoffDocument(Part):
-    """Delay before a restart: initial * factor**n, at most max, plus jitter."""
-
-    initial: Duration | None = Field(default=None, description="delay before the first restart")
-    factor: Annotated[float, ratio(1, 1000)] | None = Field(
-        default=None, description="what each further delay is multiplied by"
-    )
-    max: Duration | None = Field(default=None, description="longest delay")
-    jitter: Annotated[float, ratio(0, 1)] | None = Field(
-        default=None, description="share of the delay that is added at random at most"
-    )
-    reset_after: Duration | None = Field(
-        default=None, description="a life that lasts this long puts the delay back to initial"
-    )
-
-
-class LimitsDocument(Part):
-    """Limits of a child's processes, see setrlimit(2), nice(2) and proc(5)."""
-
-    nofile: Annotated[int, whole_number(8)] | None = Field(default=None, description="open files")
-    address_space: PositiveSize | None = Field(
-        default=None, alias="as", description="address space"
-    )
-    core: Size | None = Field(default=None, description="size of a core dump")
-    nproc: Annotated[int, whole_number(1)] | None = Field(
-        default=None, description="processes and threads of the child's user"
-    )
-    nice: Annotated[int, whole_number(-20, 19)] | None = Field(default=None, description="niceness")
-    oom_score_adj: Annotated[int, whole_number(-1000, 1000)] | None = Field(
-        default=None, description="how readily the kernel kills it when memory runs out"
-    )
-
-
-class LogsDocument(Part):
-    """Rotation of a child's log file."""
-
-    rotation: PositiveSize | None = Field(
-        default=None, description="size at which a new file begins"
-    )
-    retention: Annotated[int, whole_number(0, 100_000)] | None = Field(
-        default=None, description="number of old files that are kept"
-    )
-
-
-class HostLogsDocument(LogsDocument):
-    """Rotation of all log files, and the room they may take together."""
-
-    total_bytes: PositiveSize | None = Field(default=None, description="all log files together")
-
-
-class NeedDocument(Part):
-    """Another child that must be started, ready or completed first."""
-
-    child: Text = Field(description="id of a sibling, or path of any child")
-    condition: Condition | None = Field(
-        default=None, description="what is waited for; default ready"
-    )
 
 
 class DefaultsDocument(Part):
@@ -165,7 +111,7 @@ class DefaultsDocument(Part):
         description="notify: it sends READY=1, the default of agents; none: it is ready when it "
         "runs, the default of programs and robots",
     )
-    start_timeout: StartTimeout | None = Field(
+    start_timeout: TimeLimit | None = Field(
         default=None, description="time until ready, or infinity; default 60s"
     )
     backoff: BackoffDocument | None = Field(
@@ -180,11 +126,18 @@ class DefaultsDocument(Part):
     user: OsAccount | None = Field(default=None, description="user to run as")
     group: OsAccount | None = Field(default=None, description="group to run as")
     umask: Umask | None = Field(default=None, description="octal, such as 022")
+    no_new_privs: Flag | None = Field(
+        default=None,
+        description="true: what it executes gains no rights, as by set-user-id (prctl(2))",
+    )
     limits: LimitsDocument | None = None
     logs: LogsDocument | None = None
     stop_signal: SignalName | None = Field(default=None, description="default SIGTERM")
     warm: Annotated[int, whole_number(0, 1000)] | None = Field(
         default=None, description="spare processes of an agent that are kept forked ahead"
+    )
+    watchdog: WatchdogDocument | None = Field(
+        default=None, description="time without a sign of life; default: not watched"
     )
 
 
@@ -205,6 +158,9 @@ class ChildDocument(DefaultsDocument):
     type: Literal["agent", "robot"] | None = Field(
         default=None, description="robot: a plain loop without a mailbox"
     )
+    pid_file: PathText | None = Field(
+        default=None, description="file that holds its process id while it has a process"
+    )
     args: dict[str, Any] | None = Field(default=None, description="keyword arguments of the agent")
     significant: Flag | None = Field(default=None, description="its end may end its supervisor")
     needs: (
@@ -216,8 +172,27 @@ class ChildDocument(DefaultsDocument):
         ]
         | None
     ) = Field(default=None, description="children that must be there first")
+    ready: ReadyDocument | None = Field(
+        default=None, description="what else shows that it is ready; default: nothing"
+    )
+    reload: ReloadDocument | None = Field(
+        default=None, description="files that it reads, and how it is told that they have changed"
+    )
     description: Text | None = None
     capabilities: list[Text] | None = None
+    build: BuildDocument | None = Field(default=None, description="what the verb `build` runs")
+    acl: AclDocument | None = Field(
+        default=None, description="what it may do on the bus; default: what host.policy says"
+    )
+    mailbox: MailboxDocument | None = Field(
+        default=None, description="what may wait for it; see there for the defaults"
+    )
+    sockets: list[SocketDocument] | None = Field(
+        default=None, description="that the host opens for it and keeps while it is restarted"
+    )
+    intercepts: list[PathPattern] | None = Field(
+        default=None, description="paths of those whose messages this agent is given first"
+    )
 
 
 class TemplateDocument(ChildDocument):
@@ -256,33 +231,6 @@ class SupervisorDocument(Part):
     )
 
 
-class HttpDocument(Part):
-    """The HTTP interface."""
-
-    listen: Listen = Field(description="HOST:PORT")
-
-
-class HostDocument(Part):
-    """The host itself."""
-
-    name: ChildId | None = Field(default=None, description="default: the file's name without .yaml")
-    run_dir: PathText | None = Field(
-        default=None, description="sockets and lock; default: see Directories"
-    )
-    state_dir: PathText | None = Field(default=None, description="default: see Directories")
-    log_dir: PathText | None = Field(
-        default=None, description="default: logs in the state directory"
-    )
-    preload: list[ModuleName] | None = Field(
-        default=None, description="modules that are imported once and shared by all agents"
-    )
-    http: HttpDocument | None = None
-    logs: HostLogsDocument | None = None
-    env_file: PathText | None = Field(
-        default=None, description="file of KEY=VALUE lines for all children"
-    )
-
-
 class Document(Part):
     """A configuration file."""
 
@@ -295,7 +243,18 @@ class Document(Part):
     )
 
 
-for _model in (ChildDocument, TemplateDocument, IncludedDocument, SupervisorDocument, Document):
+class FetchedDocument(Part):
+    """What `host.source` gives: a tree, and nothing of the host that runs it."""
+
+    version: Literal[1] = Field(description="of this vocabulary")
+    defaults: SkipValidation[DefaultsDocument] | None = None
+    tree: SkipValidation[SupervisorDocument] | None = None
+
+
+for _model in (
+    *(ChildDocument, TemplateDocument, IncludedDocument, SupervisorDocument),
+    *(Document, FetchedDocument),
+):
     _model.model_rebuild()
 
 

@@ -8,48 +8,58 @@ Schema has to say about it.
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from supervisor_tree.config.units import parse_duration, parse_size, shown
+from supervisor_tree.config.units import parse_duration, parse_size
+from supervisor_tree.core import listening, values
+from supervisor_tree.core.secrets import redact_rule
 from supervisor_tree.core.specs import Shutdown
+from supervisor_tree.core.values import LONGEST_ID, shown
 
 __all__ = [
     "ID_PATTERN",
     "AgentTarget",
     "ChildId",
     "ChildPath",
+    "CurveKey",
     "Duration",
     "EnvKey",
     "EnvValue",
     "Flag",
+    "HttpUrl",
     "Kind",
     "Listen",
+    "ListenAddress",
     "ModuleName",
     "OsAccount",
+    "PathPattern",
     "PathText",
     "Period",
     "PositiveSize",
+    "RedactPatterns",
+    "RegularExpression",
     "ShutdownTime",
     "SignalName",
     "Size",
-    "StartTimeout",
+    "SocketName",
+    "SourceInterval",
+    "TcpAddress",
+    "TcpTarget",
     "Text",
+    "TimeLimit",
+    "TopicPattern",
     "Umask",
     "Word",
     "ratio",
     "whole_number",
     "words",
 ]
-
-# The host sets these in a child's environment; nobody else may.
-OWNED_VARIABLES = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
-OWNED_PREFIXES = ("SUPERVISOR_TREE_", "LISTEN_")
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _MODULE_PATTERN = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
@@ -58,9 +68,9 @@ _PATH = re.compile(rf"/|(/{ID_PATTERN})+", re.ASCII)
 _MODULE = re.compile(_MODULE_PATTERN)
 _TARGET = re.compile(rf"{_MODULE_PATTERN}:{_MODULE_PATTERN}")
 _LISTEN = re.compile(r"(?:[^\s:\[\]/]+|\[[0-9a-fA-F:.%]+\]):([0-9]{1,5})")
+_TCP = re.compile(rf"tcp://{_LISTEN.pattern}")
+_CURVE_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}", re.ASCII)
 _OCTAL = re.compile(r"(0o)?[0-7]{1,4}", re.ASCII)
-_UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
-_LONGEST_ID = 200
 
 
 def _flag(value: Any) -> bool:
@@ -97,21 +107,18 @@ def _number_text(value: float) -> str:
     return str(value)
 
 
-def _child_id(value: Any) -> str:
+def _sound(value: Any, rule: values.Rule) -> Any:
+    """The value, if the core's rule has nothing to say about it."""
+    error = rule(value)
+    if error is not None:
+        raise ValueError(error)
+    return value
+
+
+def _child_id(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         value = _number_text(value)
-    if not isinstance(value, str):
-        raise ValueError(f"must be a name such as greeter or bot-1, not {shown(value)}")
-    if value == "_":
-        raise ValueError("must not be _, which is the name of the host's own processes")
-    if not _ID.fullmatch(value):
-        raise ValueError(
-            "must begin with a letter or a digit and go on with letters, digits, '.', '_' or '-', "
-            f"not {shown(value)}"
-        )
-    if len(value) > _LONGEST_ID:
-        raise ValueError(f"must have at most {_LONGEST_ID} characters, not {len(value)}")
-    return value
+    return _sound(value, values.child_id)
 
 
 def _child_path(value: Any) -> str:
@@ -143,12 +150,8 @@ def _module_name(value: Any) -> str:
     raise ValueError(f"must be the name of a module such as examples.greeter, not {shown(value)}")
 
 
-def _env_key(value: Any) -> str:
-    if not isinstance(value, str) or not value or "=" in value or "\0" in value:
-        raise ValueError(f"must be the name of a variable, without '=', not {shown(value)}")
-    if value in OWNED_VARIABLES or value.startswith(OWNED_PREFIXES):
-        raise ValueError("belongs to the host, which sets it for every child; leave it out")
-    return value
+def _env_key(value: Any) -> Any:
+    return _sound(value, values.env_key)
 
 
 def _env_value(value: Any) -> str:
@@ -159,17 +162,11 @@ def _env_value(value: Any) -> str:
     return _word(value)
 
 
-def _signal_name(value: Any) -> str:
+def _signal_name(value: Any) -> Any:
+    """In capitals and with SIG, whichever way it is written."""
     if isinstance(value, str):
-        name = value.upper() if value.upper().startswith("SIG") else f"SIG{value.upper()}"
-        if name in _UNCATCHABLE:
-            raise ValueError(
-                f"must be a signal that a child can act on, not {name}; "
-                "to kill at once, write shutdown: brutal_kill"
-            )
-        if name in signal.Signals.__members__:
-            return name
-    raise ValueError(f"must be the name of a signal such as SIGTERM, not {shown(value)}")
+        value = f"SIG{value.upper().removeprefix('SIG')}"
+    return _sound(value, values.signal_name)
 
 
 def _shutdown(value: Any) -> Any:
@@ -181,7 +178,7 @@ def _shutdown(value: Any) -> Any:
         raise ValueError(str(error).replace("(or", "(or brutal_kill or")) from None
 
 
-def _start_timeout(value: Any) -> float:
+def _time_limit(value: Any) -> float:
     """Seconds; `math.inf` for infinity."""
     seconds = parse_duration(value, infinity=True)
     if seconds == 0:
@@ -216,11 +213,16 @@ def _umask(value: Any) -> int:
     return number
 
 
-def _account(value: Any) -> str:
-    text = _word(value)
-    if not text or ":" in text or any(letter.isspace() for letter in text):
-        raise ValueError(f"must be a name or a numeric id, not {shown(value)}")
-    return text
+def _path_pattern(value: Any) -> Any:
+    return _sound(value, values.path_pattern)
+
+
+def _topic_pattern(value: Any) -> Any:
+    return _sound(value, values.topic_pattern)
+
+
+def _account(value: Any) -> Any:
+    return _sound(_word(value), values.account)
 
 
 def _listen(value: Any) -> str:
@@ -230,11 +232,74 @@ def _listen(value: Any) -> str:
     return str(value)
 
 
+def _tcp_address(value: Any) -> str:
+    found = _TCP.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not 0 < int(found[1]) <= 65535:
+        raise ValueError(f"must be tcp://HOST:PORT such as tcp://10.0.0.2:7400, not {shown(value)}")
+    return str(value)
+
+
+def _http_url(value: Any) -> str:
+    """Without a password: what is configured is shown, and written to logs."""
+    try:
+        parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
+        sound = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+        sound = sound and parts is not None and (parts.port is None or parts.port > 0)
+    except ValueError:
+        parts, sound = None, False
+    if parts is None or not sound or " " in value or not value.isascii():
+        raise ValueError(f"must be http://... or https://..., not {shown(value)}")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a name or password, which logs would show")
+    return str(value)
+
+
+def _source_interval(value: Any) -> float:
+    seconds = parse_duration(value)
+    if not 1 <= seconds <= 86400:
+        raise ValueError(f"must be from 1s to 24h, not {shown(value)}")
+    return seconds
+
+
+def _tcp_target(value: Any) -> Any:
+    """Text of digits is a port, too: that is how a variable's value comes."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 6:
+        value = int(value)
+    return _sound(value, values.tcp_target)
+
+
+def _regular_expression(value: Any) -> Any:
+    return _sound(value, values.regular_expression)
+
+
+def _curve_key(value: Any) -> str:
+    if isinstance(value, str) and _CURVE_KEY.fullmatch(value):
+        return value
+    raise ValueError(
+        "must be a public key of 40 characters, as `supervisor-tree keys` prints it, "
+        f"not {shown(value)}"
+    )
+
+
 def _path_text(value: Any) -> str:
     text = _text(str(value) if hasattr(value, "__fspath__") else value)
     if not text:
         raise ValueError('must be a path, not ""')
     return text
+
+
+def _redact(value: Any) -> list[str]:
+    """One pattern may stand for a list of one."""
+    patterns = [value] if isinstance(value, str) else value
+    return list(_sound(patterns, redact_rule))
+
+
+def _listen_address(value: Any) -> Any:
+    return _sound(value, listening.listen)
+
+
+def _socket_name(value: Any) -> Any:
+    return _sound(value, listening.socket_name)
 
 
 def words(hint: str) -> BeforeValidator:
@@ -298,7 +363,7 @@ def _number_or(*others: Mapping[str, Any]) -> dict[str, Any]:
     return {"anyOf": [{"type": "number", "minimum": 0}, *others]}
 
 
-_WRITTEN_DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h)$"}
+_WRITTEN_DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)$"}
 _WRITTEN_SIZE = {
     "type": "string",
     "pattern": r"^[0-9]+(\.[0-9]+)? ?([kKmMgGtT][iI]?)?[bB]$|^[0-9]+$",
@@ -315,7 +380,7 @@ def _matching(pattern: re.Pattern[str]) -> dict[str, str]:
 Flag: TypeAlias = Annotated[bool, Kind(_flag, {"type": "boolean"})]
 Text: TypeAlias = Annotated[str, Kind(_text, _TEXT)]
 Word: TypeAlias = Annotated[str, Kind(_word, _TEXT_OR_NUMBER)]
-ChildId: TypeAlias = Annotated[str, Kind(_child_id, _matching(_ID) | {"maxLength": _LONGEST_ID})]
+ChildId: TypeAlias = Annotated[str, Kind(_child_id, _matching(_ID) | {"maxLength": LONGEST_ID})]
 ChildPath: TypeAlias = Annotated[str, Kind(_child_path, _matching(_PATH))]
 AgentTarget: TypeAlias = Annotated[Any, Kind(_agent_target, _matching(_TARGET), True)]
 ModuleName: TypeAlias = Annotated[str, Kind(_module_name, _matching(_MODULE))]
@@ -324,8 +389,8 @@ EnvValue: TypeAlias = Annotated[str, Kind(_env_value, _TEXT_OR_NUMBER)]
 SignalName: TypeAlias = Annotated[str, Kind(_signal_name, _TEXT)]
 Duration: TypeAlias = Annotated[float, Kind(parse_duration, _DURATION)]
 Period: TypeAlias = Annotated[float, Kind(_period, _DURATION)]
-StartTimeout: TypeAlias = Annotated[
-    float, Kind(_start_timeout, _number_or(_WRITTEN_DURATION, {"const": "infinity"}))
+TimeLimit: TypeAlias = Annotated[
+    float, Kind(_time_limit, _number_or(_WRITTEN_DURATION, {"const": "infinity"}))
 ]
 ShutdownTime: TypeAlias = Annotated[
     Shutdown,
@@ -336,4 +401,20 @@ PositiveSize: TypeAlias = Annotated[int, Kind(_positive_size, _number_or(_WRITTE
 Umask: TypeAlias = Annotated[int, Kind(_umask, {"type": ["string", "integer"]})]
 OsAccount: TypeAlias = Annotated[str, Kind(_account, {"type": ["string", "integer"]})]
 Listen: TypeAlias = Annotated[str, Kind(_listen, _matching(_LISTEN))]
+TcpAddress: TypeAlias = Annotated[str, Kind(_tcp_address, _matching(_TCP))]
+TcpTarget: TypeAlias = Annotated[int | str, Kind(_tcp_target, {"type": ["integer", "string"]})]
+HttpUrl: TypeAlias = Annotated[str, Kind(_http_url, _TEXT | {"format": "uri"})]
+SourceInterval: TypeAlias = Annotated[float, Kind(_source_interval, _DURATION)]
+RegularExpression: TypeAlias = Annotated[
+    str, Kind(_regular_expression, _TEXT | {"format": "regex"})
+]
+CurveKey: TypeAlias = Annotated[str, Kind(_curve_key, _matching(_CURVE_KEY))]
+ListenAddress: TypeAlias = Annotated[str, Kind(_listen_address, _TEXT)]
+SocketName: TypeAlias = Annotated[str, Kind(_socket_name, _TEXT)]
+PathPattern: TypeAlias = Annotated[str, Kind(_path_pattern, _TEXT)]
+TopicPattern: TypeAlias = Annotated[str, Kind(_topic_pattern, _TEXT)]
+RedactPatterns: TypeAlias = Annotated[
+    list[str],
+    Kind(_redact, {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}),
+]
 PathText: TypeAlias = Annotated[str, Kind(_path_text, _TEXT)]

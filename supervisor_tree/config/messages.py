@@ -9,9 +9,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from supervisor_tree.config.document import ChildDocument, Part, SupervisorDocument
+from supervisor_tree.config.document import ChildDocument, SupervisorDocument
+from supervisor_tree.config.parts import Part
 from supervisor_tree.config.source import Path, Source
-from supervisor_tree.config.units import shown
+from supervisor_tree.core.values import shown
 
 __all__ = ["closest", "one_of", "validate"]
 

@@ -13,11 +13,13 @@ nobody can tell what its author meant.
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
 import yaml
@@ -32,7 +34,8 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from supervisor_tree.config.units import shown
+from supervisor_tree.core.problems import DEEPEST
+from supervisor_tree.core.values import shown
 from supervisor_tree.errors import ConfigError, ConfigProblem
 
 __all__ = [
@@ -50,7 +53,8 @@ Path: TypeAlias = tuple[str | int, ...]
 _Mark: TypeAlias = tuple[int, int]
 
 MAX_BYTES = 8_000_000
-MAX_DEPTH = 80
+MAX_SILENCE_S = 5.0  # of whoever writes into a pipe: `check <(generate)`
+MAX_DEPTH = 4 * DEEPEST  # a supervisor in a supervisor is three levels further down
 MAX_NODES = 200_000
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})|0x[0-9a-fA-F]{1,16}", re.ASCII)
@@ -65,6 +69,12 @@ _AMBIGUOUS = re.compile(
     r"|[-+]?0[0-9_]+|[-+]?0o[0-7]+|[-+]?0b[01_]+|[-+]?[0-9][0-9.]*_[0-9_.]*",
     re.ASCII,
 )
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _STRING_TAGS = {"!", "tag:yaml.org,2002:str"}
 _COLLECTION_TAGS = {None, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
@@ -132,13 +142,41 @@ def key_text(path: Path) -> str:
 def read(file: str, readings: Mapping[str, Reading]) -> Source:
     """Read and parse one file.  Raises ConfigError if no data can be had from it."""
     try:
-        # Bounded, because the name may be a pipe or a device.
-        with FilePath(file).open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+        content = _content(file)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise _refusal(file, 0, 0, f"cannot read: {reason}") from error
+        raise _refusal(file or '""', 0, 0, f"cannot read: {reason}") from error
     return parse(content, file, readings)
+
+
+def _content(file: str) -> bytes:
+    """At most one byte more than is allowed.  Never waits for long, whatever the name stands for.
+
+    Looked at before it is opened: to open a device may do something, such as wind a tape.
+    """
+    kind = os.stat(file).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+        raise ValueError(f"a file was expected, and this is {_KINDS[stat.S_IFMT(kind)]}")
+    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with open(fd, "rb", buffering=0) as stream:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return stream.read(MAX_BYTES + 1)
+        return _from_pipe(fd)
+
+
+def _from_pipe(fd: int) -> bytes:
+    content = bytearray()
+    pipe = select.poll()
+    pipe.register(fd, select.POLLIN)
+    while len(content) <= MAX_BYTES:
+        # A pipe that nobody has opened for writing yet shows neither input nor an end, poll(2).
+        if not pipe.poll(MAX_SILENCE_S * 1000):
+            raise ValueError(f"nothing came out of this pipe for {MAX_SILENCE_S:g} s")
+        part = os.read(fd, MAX_BYTES + 1 - len(content))
+        if not part:
+            break
+        content += part
+    return bytes(content)
 
 
 def parse(content: bytes, file: str, readings: Mapping[str, Reading]) -> Source:
@@ -157,7 +195,7 @@ def parse(content: bytes, file: str, readings: Mapping[str, Reading]) -> Source:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _refusal(file, line, column, _syntax_message(error)) from error
+        raise _refusal(file, line, column, _syntax_message(error, text)) from error
     except yaml.reader.ReaderError as error:
         line, column = _place(text.encode(), error.position)
         message = f"cannot read as YAML: {error.reason}"
@@ -178,9 +216,11 @@ def _place(content: bytes, offset: int) -> _Mark:
     return before.count(b"\n") + 1, offset - (before.rfind(b"\n") + 1) + 1
 
 
-def _syntax_message(error: yaml.MarkedYAMLError) -> str:
+def _syntax_message(error: yaml.MarkedYAMLError, text: str) -> str:
     message = f"cannot read as YAML: {error.problem or error.context or 'syntax error'}"
-    if "tab" in message or "\\t" in message:
+    mark = error.problem_mark
+    at_tab = mark is not None and text[mark.index : mark.index + 1] == "\t"
+    if at_tab or "tab" in message or "\\t" in message:
         message += "; indent with spaces"
     if error.context and error.context_mark is not None and error.problem:
         message += f" ({error.context} of line {error.context_mark.line + 1})"
@@ -321,7 +361,7 @@ class _Composer:
         if event.tag not in _COLLECTION_TAGS:
             self._note(path, event, f"the tag {event.tag} is not supported")
         if len(path) > MAX_DEPTH:
-            raise self._stop(path[:8], event, f"nested deeper than {MAX_DEPTH} levels")
+            raise self._stop(path[:8], event, f"nested deeper than {MAX_DEPTH} lists and mappings")
 
     def _reading(self, key: str, around: Reading) -> Reading:
         return self._readings.get(key, around) if around is Reading.TYPED else around

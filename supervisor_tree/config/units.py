@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `250ms`, `5s`, `2m`, `1h`, `infinity`; `20 MB`.
+"""Durations and sizes as people write them: `250ms`, `5s`, `2m`, `1h`, `30d`, `infinity`; `20 MB`.
 
 A duration is seconds (float, `math.inf` for `infinity`), a size is bytes (int).  KB, MB, GB
 are powers of 1000, KiB, MiB, GiB powers of 1024 (IEC 80000-13).  A bare number is accepted
@@ -12,15 +12,16 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from supervisor_tree.core.values import LARGEST, LONGEST_S, shown
+
 __all__ = [
     "format_duration",
     "format_size",
     "parse_duration",
     "parse_size",
-    "shown",
 ]
 
-DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZE_UNITS = {
     "B": 1,
     "KB": 10**3,
@@ -33,17 +34,15 @@ SIZE_UNITS = {
     "TIB": 2**40,
 }
 
-# Longer waits are a mistake, and larger numbers overflow the kernel's timers and rlimits.
-LONGEST_S = 10 * 365 * 86400.0
-LARGEST = 2**62
-
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?(ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?([A-Za-z]+)", re.ASCII)
 
 
 def parse_duration(value: Any, *, infinity: bool = False) -> float:
     """Seconds, 0 or more; `math.inf` for the word `infinity` if `infinity` allows it."""
-    expected = "a duration such as 250ms, 5s, 2m or 1h" + (" (or infinity)" if infinity else "")
+    expected = "a duration such as 250ms, 5s, 2m, 1h or 30d" + (
+        " (or infinity)" if infinity else ""
+    )
     if value == "infinity":
         if infinity:
             return math.inf
@@ -69,7 +68,7 @@ def format_duration(seconds: float) -> str:
     """The shortest spelling that `parse_duration` reads back as the same number."""
     if math.isinf(seconds):
         return "infinity"
-    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         if seconds and seconds % size == 0:
             return f"{int(seconds // size)}{unit}"
     milliseconds = round(seconds * 1000)
@@ -107,22 +106,6 @@ def format_size(size: int) -> str:
         if size and size % SIZE_UNITS[unit] == 0:
             return f"{size // SIZE_UNITS[unit]} {unit}"
     return f"{size} B"
-
-
-def shown(value: Any) -> str:
-    """A value as an error text shows it: one short line, whatever it is."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a huge number"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
 
 
 def _as_float(value: float) -> float:

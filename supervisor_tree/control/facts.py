@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["add_facts"]
+__all__ = ["add_facts", "read_stat", "uptime"]
 
 
 def add_facts(rows: list[dict[str, Any]]) -> None:
@@ -25,12 +25,12 @@ def add_facts(rows: list[dict[str, Any]]) -> None:
     """
     tick = os.sysconf("SC_CLK_TCK")
     page = os.sysconf("SC_PAGE_SIZE")
-    uptime_s = _uptime()
+    uptime_s = uptime()
     for row in rows:
         pid = row.get("pid")
         if pid is None:
             continue
-        fields = _stat(pid)
+        fields = read_stat(pid)
         if fields is None:
             continue
         cpu_s = (int(fields[11]) + int(fields[12])) / tick
@@ -39,7 +39,7 @@ def add_facts(rows: list[dict[str, Any]]) -> None:
         row["cpu_percent"] = round(100 * cpu_s / max(age_s, 1 / tick), 1)
 
 
-def _stat(pid: int) -> list[bytes] | None:
+def read_stat(pid: int) -> list[bytes] | None:
     """The fields of /proc/PID/stat from the third on: the second may hold spaces and brackets."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -54,6 +54,7 @@ def _stat(pid: int) -> list[bytes] | None:
     return content[content.rindex(b")") + 2 :].split()
 
 
-def _uptime() -> float:
+def uptime() -> float:
+    """Seconds since the machine was started."""
     with open("/proc/uptime", "rb") as file:
         return float(file.read().split()[0])

@@ -7,15 +7,28 @@ All arguments are checked, and all paths looked up, before anything is touched.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from supervisor_tree.control.arguments import (
+    new_child,
+    no_such_child,
+    read_id,
+    read_number,
+    read_path,
+    read_paths,
+    read_signal,
+    refuse_infrastructure,
+    refuse_instance,
+)
 from supervisor_tree.control.events import EventLog
-from supervisor_tree.control.rows import TreeView, nested, row_data, show_data
+from supervisor_tree.control.gathering import Gathered
+from supervisor_tree.control.holds import Asker, Hold, hold_data, read_asker
+from supervisor_tree.control.rows import TreeView, is_missing, nested, row_data, show_data
 from supervisor_tree.control.waits import CONDITIONS, Waits
 from supervisor_tree.core.child import ChildRow
-from supervisor_tree.core.specs import ChildSpec, spec_from_data, to_data
+from supervisor_tree.core.specdata import to_data
+from supervisor_tree.core.specs import ChildSpec
 from supervisor_tree.core.stimuli import (
     CountChildrenRequested,
     DeleteChildRequested,
@@ -32,7 +45,6 @@ from supervisor_tree.core.stimuli import (
     WhichChildrenRequested,
 )
 from supervisor_tree.errors import (
-    NoSuchChild,
     OperationFailed,
     SupervisorTreeError,
     TryAgain,
@@ -46,6 +58,20 @@ __all__ = ["HostView", "Operations"]
 
 _TOPS = ("/", "/_")
 _MAX_EVENTS = 10_000
+_MAX_MISSING = 100  # that `health` names
+_NO_MORE: Mapping[str, Any] = {}
+
+
+def _enable(request: int, path: str) -> Stimulus:
+    return ReleaseRequested(request, path, amend=True)
+
+
+def _disable(request: int, path: str) -> Stimulus:
+    return HoldRequested(request, path, amend=True)
+
+
+_HOLDING = (HoldRequested, _disable)  # to be kept down
+_AMENDING = (_enable, _disable)  # which say what is so in files that are changed already
 
 
 class HostView(Protocol):
@@ -63,7 +89,7 @@ class HostView(Protocol):
     def log(self) -> EventLog: ...
 
     def facts(self) -> dict[str, Any]:
-        """`name instance pid version config run_dir log_dir`, and `uptime_s`; plain data."""
+        """`name instance pid version config run_dir log_dir logs`, and `uptime_s`; plain data."""
         ...
 
     def now(self) -> float:
@@ -78,8 +104,20 @@ class HostView(Protocol):
         """The last STATUS= of the child's present life, or ""."""
         ...
 
-    def submit(self, make: Callable[[int], Stimulus], answer: Callable[[Any], None]) -> None:
-        """Hand the core a request; `answer` is called with its reply, now or later."""
+    def holds(self) -> Mapping[str, Hold]:
+        """What operators want against the rules and the specification, by path."""
+        ...
+
+    def submit(
+        self,
+        make: Callable[[int], Stimulus],
+        answer: Callable[[Any], None],
+        asker: Asker | None = None,
+    ) -> None:
+        """Hand the core a request; `answer` is called with its reply, now or later.
+
+        ("ok", "unremembered") is an order that is carried out and dies with the host.
+        """
         ...
 
     def signal_child(self, path: str, generation: int, number: int) -> None:
@@ -98,7 +136,10 @@ class HostView(Protocol):
 class Operations:
     """Verb -> action, for one host."""
 
-    def __init__(self, host: HostView) -> None:
+    def __init__(
+        self, host: HostView, more: Mapping[str, Callable[[Request], None]] = _NO_MORE
+    ) -> None:
+        """`more`: verbs beside those of this module."""
         self._host = host
         self._waits = Waits()
         self._wait_count = 0
@@ -113,6 +154,8 @@ class Operations:
             "logs_info": self._logs_info,
             "start": lambda request: self._order(request, ReleaseRequested),
             "stop": lambda request: self._order(request, HoldRequested),
+            "enable": lambda request: self._amend(request, _enable),
+            "disable": lambda request: self._amend(request, _disable),
             "restart": lambda request: self._order(request, RestartRequested),
             "kill": lambda request: self._order(request, KillRequested),
             "reset_failed": self._reset_failed,
@@ -126,6 +169,7 @@ class Operations:
             "get_childspec": lambda request: self._child(request, GetChildspecRequested),
             "which_children": lambda request: self._children(request, WhichChildrenRequested),
             "count_children": lambda request: self._children(request, CountChildrenRequested),
+            **more,
         }
 
     @property
@@ -162,45 +206,48 @@ class Operations:
     def _health(self, request: Request) -> None:
         host = self._host
         rows = host.tree.rows("/")
-        missing = sum(map(_is_missing, rows))
-        facts = {"children": max(0, len(rows) - 1), "not_ready": missing}
-        healthy = host.phase == "running" and missing == 0
-        request.reply({"state": host.phase, "ready": healthy, **facts, **host.facts()})
+        missing = list(filter(is_missing, rows))
+        missing.sort(key=lambda row: row.strategy is not None)  # who is to blame comes first
+        facts = {
+            "children": max(0, len(rows) - 1),
+            "not_ready": len(missing),
+            "missing": [row.path for row in missing[:_MAX_MISSING]],
+            **host.facts(),
+        }
+        healthy = host.phase == "running" and not missing and not facts["left_out"]
+        request.reply({"state": host.phase, "ready": healthy, **facts})
 
     def _status(self, request: Request) -> None:
-        request.reply(self._row_data(request.args))
+        now, why = self._host.now(), bool(request.args.get("why"))
+        request.reply([row_data(row, now, why=why) for row in self._rows(request.args)])
 
     def _snapshot(self, request: Request) -> None:
-        log = self._host.log
-        rows = self._row_data(request.args)
+        log, now = self._host.log, self._host.now()
+        rows = [row_data(row, now) for row in self._rows(request.args)]
         request.reply({"instance": log.instance, "seq": log.seq, "rows": rows})
-
-    def _row_data(self, args: Mapping[str, Any]) -> list[dict[str, Any]]:
-        now = self._host.now()
-        return [row_data(row, now) for row in self._rows(args)]
 
     def _tree(self, request: Request) -> None:
         request.reply(nested(self._rows(request.args), self._host.now()))
 
     def _rows(self, args: Mapping[str, Any]) -> list[ChildRow]:
-        path = _path(args.get("path") or "/")
+        path = read_path(args.get("path") or "/")
         rows = self._host.tree.rows(path, infrastructure=bool(args.get("all")))
         if not rows and path not in _TOPS:
-            raise _no_such_child(path)
+            raise no_such_child(path, self._host.tree)
         return rows
 
     def _show(self, request: Request) -> None:
         host = self._host
-        row = self._row(_path(request.args.get("path")))
-        said = host.said(row.path)
-        request.reply({**show_data(host.tree, row, host.now(), host.wall()), "said": said})
+        row = self._row(read_path(request.args.get("path")))
+        more = {"said": host.said(row.path), "hold": hold_data(host.holds(), row.path)}
+        request.reply({**show_data(host.tree, row, host.now(), host.wall()), **more})
 
     def _events(self, request: Request) -> None:
         log = self._host.log
-        limit = min(int(_number(request.args, "limit", _MAX_EVENTS) or 0), _MAX_EVENTS)
-        newest = _number(request.args, "last", None)
+        limit = min(int(read_number(request.args, "limit", _MAX_EVENTS) or 0), _MAX_EVENTS)
+        newest = read_number(request.args, "last", None)
         if newest is None:
-            first, events = log.since(int(_number(request.args, "since", 0) or 0), limit)
+            first, events = log.since(int(read_number(request.args, "since", 0) or 0), limit)
         else:
             first, events = log.first, log.last(min(int(newest), limit))
         following = events[-1]["seq"] + 1 if events else log.seq + 1
@@ -209,15 +256,22 @@ class Operations:
         )
 
     def _logs_info(self, request: Request) -> None:
-        path = _path(request.args.get("path") or "/")
+        path = read_path(request.args.get("path") or "/")
         known = path == "/" or self._host.tree.row(path) is not None
         facts = self._host.facts()
-        request.reply({"path": path, "log_dir": facts["log_dir"], "known": known})
+        named = {name: facts[name] for name in ("log_dir", "logs")}
+        request.reply({"path": path, "known": known, **named})
 
     # --- orders -----------------------------------------------------------------------------
 
     def _order(self, request: Request, kind: Callable[[int, str], Stimulus]) -> None:
-        self._order_all(request, _paths(request.args), kind)
+        self._order_all(request, read_paths(request.args), kind)
+
+    def _amend(self, request: Request, kind: Callable[[int, str], Stimulus]) -> None:
+        """What their files say from now on, which is for whoever asks to see to."""
+        for path in read_paths(request.args):
+            refuse_instance(request.verb, path, self._host.tree)
+        self._order(request, kind)
 
     def _order_all(
         self, request: Request, paths: list[str], kind: Callable[[int, str], Stimulus]
@@ -229,14 +283,20 @@ class Operations:
         for path in paths:
             if path in _TOPS:
                 raise UsageError(f"cannot {request.verb} {path} itself; see `shutdown`")
-            self._row(path)
+            if kind in _HOLDING:
+                refuse_infrastructure(request.verb, path)
+            forgets = kind is ReleaseRequested and path in self._host.holds()
+            if not forgets and kind not in _AMENDING:
+                self._row(path)
         if self._host.phase == "stopping":
             raise TryAgain("the host is ending")
-        gathered = _Gathered(request, paths)
+        gathered = Gathered(request, paths, forgiving=kind in _AMENDING)
+        asker = read_asker(request)
         for path in paths:
             self._host.submit(
                 lambda number, path=path: kind(number, path),  # type: ignore[misc]
                 lambda result, path=path: gathered.take(path, result),  # type: ignore[misc]
+                asker,
             )
         if request.args.get("wait") is False:
             request.reply(dict.fromkeys(paths, "asked"))
@@ -244,7 +304,7 @@ class Operations:
     def _reset_failed(self, request: Request) -> None:
         """A supervisor stands for all below it that have given up."""
         paths: list[str] = []
-        for path in _paths(request.args, default=["/"]):
+        for path in read_paths(request.args, default=["/"]):
             if path not in _TOPS:
                 self._row(path)
             below = self._host.tree.rows(path)
@@ -258,9 +318,9 @@ class Operations:
 
     def _signal(self, request: Request) -> None:
         """To the leading process of each child named, and of each below a supervisor."""
-        number = _signal_number(request.args.get("signal"))
+        number = read_signal(request.args.get("signal"))
         targets: dict[str, ChildRow] = {}
-        for path in _paths(request.args):
+        for path in read_paths(request.args):
             rows = self._rows({"path": path})
             live = {row.path: row for row in rows if row.pid is not None}
             if not live:
@@ -274,8 +334,8 @@ class Operations:
         condition = request.args.get("for")
         if condition not in CONDITIONS:
             raise UsageError(f"can wait for {' or '.join(CONDITIONS)}, not for {condition!r}")
-        path = _path(request.args.get("path"))
-        timeout_s = _number(request.args, "timeout", None)
+        path = read_path(request.args.get("path"))
+        timeout_s = read_number(request.args, "timeout", None)
         deadline = None if timeout_s is None else self._host.now() + timeout_s
 
         def done(error: SupervisorTreeError | None) -> None:
@@ -291,7 +351,7 @@ class Operations:
             self._host.call_in(("wait", self._wait_count), timeout_s, self.look)
 
     def _shutdown(self, request: Request) -> None:
-        timeout_s = _number(request.args, "timeout", None)
+        timeout_s = read_number(request.args, "timeout", None)
         facts = self._host.facts()
         request.reply({"pid": facts["pid"], "instance": facts["instance"]})
         self._host.begin_shutdown(timeout_s=timeout_s)
@@ -299,24 +359,37 @@ class Operations:
     # --- OTP's run-time interface -------------------------------------------------------------
 
     def _start_child(self, request: Request) -> None:
-        args = request.args
-        supervisor = _path(args.get("supervisor"))
-        spec = _spec(args.get("spec"))
-        name, given = args.get("name"), args.get("args")
-        if name is not None and not isinstance(name, str):
-            raise UsageError("the name of an instance is a string")
-        self._otp(
-            request,
-            lambda number: StartChildRequested(number, supervisor, spec, name, given),
-        )
+        supervisor = self._supervisor(request)
+        self._change(request, supervisor)
+        spec, name, args = new_child(supervisor, request.args, self._host.tree)
+        self._otp(request, lambda number: StartChildRequested(number, supervisor, spec, name, args))
 
     def _child(self, request: Request, kind: Callable[[int, str, str], Stimulus]) -> None:
-        supervisor, id = _path(request.args.get("supervisor")), _text(request.args, "id")
+        supervisor = self._supervisor(request)
+        id = read_id(request.args)
+        if kind is not GetChildspecRequested:
+            self._change(request, supervisor)
         self._otp(request, lambda number: kind(number, supervisor, id))
 
     def _children(self, request: Request, kind: Callable[[int, str], Stimulus]) -> None:
-        supervisor = _path(request.args.get("supervisor"))
+        supervisor = self._supervisor(request)
         self._otp(request, lambda number: kind(number, supervisor))
+
+    def _supervisor(self, request: Request) -> str:
+        """OTP answers `noproc` for one that is not there; we, whether it comes back."""
+        path = read_path(request.args.get("supervisor"), "the path of a supervisor")
+        tree = self._host.tree
+        if tree.row(path) is None and path not in _TOPS:
+            error = no_such_child(path, tree)
+            if isinstance(error, TryAgain):
+                raise error
+        return path
+
+    def _change(self, request: Request, supervisor: str) -> None:
+        """OTP's functions that change the list of children are for the user's own tree."""
+        refuse_infrastructure(request.verb, supervisor)
+        if self._host.phase == "stopping":
+            raise TryAgain("the host is ending")
 
     def _otp(self, request: Request, make: Callable[[int], Stimulus]) -> None:
         """OTP's return value, tuples as lists, specifications as data."""
@@ -325,100 +398,8 @@ class Operations:
     def _row(self, path: str) -> ChildRow:
         row = self._host.tree.row(path)
         if row is None:
-            raise _no_such_child(path)
+            raise no_such_child(path, self._host.tree)
         return row
-
-
-class _Gathered:
-    """Collects the answers to one order about several paths."""
-
-    def __init__(self, request: Request, paths: list[str]) -> None:
-        self._request = request
-        self._waiting = set(paths)
-        self._results: dict[str, str] = {}
-        self._errors: dict[str, Any] = {}
-
-    def take(self, path: str, result: Any) -> None:
-        """One core reply: ("ok", ...) or ("error" | "exit", reason)."""
-        self._waiting.discard(path)
-        if result[0] == "ok":
-            self._results[path] = "already" if result[1:] == ("already",) else "done"
-        else:
-            self._errors[path] = result[1]
-        if self._waiting:
-            return
-        if not self._errors:
-            self._request.reply(self._results)
-            return
-        lines = [f"{path}: {_words(reason)}" for path, reason in self._errors.items()]
-        lines += [f"{path}: {word}" for path, word in self._results.items()]
-        gone = all(reason in ("noproc", "not_found") for reason in self._errors.values())
-        kind = NoSuchChild if gone else OperationFailed
-        lines[0] = f"cannot {self._request.verb.replace('_', '-')} {lines[0]}"
-        self._request.reply_error(kind("\n".join(lines)))
-
-
-def _is_missing(row: ChildRow) -> bool:
-    """Wanted and not there: neither ready nor done with its work for good."""
-    if row.ready or row.wanted == "down":
-        return False
-    done = row.last_exit is not None and row.last_exit.clean
-    return not (row.state.value == "stopped" and done and row.waiting_for is None)
-
-
-# --- arguments ----------------------------------------------------------------------------
-
-
-def _path(value: Any) -> str:
-    """A path as the tree writes it; the leading slash may be left out."""
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"a path is a string such as /chat/bot, not {value!r:.40}")
-    return "/" + value.strip("/")
-
-
-def _paths(args: Mapping[str, Any], default: list[str] | None = None) -> list[str]:
-    paths = args.get("paths") or default
-    if not isinstance(paths, list) or not paths:
-        raise UsageError("name at least one path, such as /chat/bot")
-    return list(dict.fromkeys(_path(path) for path in paths))
-
-
-def _text(args: Mapping[str, Any], key: str) -> str:
-    value = args.get(key)
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{key} is a string, not {value!r:.40}")
-    return value
-
-
-def _number(args: Mapping[str, Any], key: str, default: float | None) -> float | None:
-    value = args.get(key)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-        raise UsageError(f"{key} is a number that is not negative, not {value!r:.40}")
-    return value
-
-
-def _signal_number(value: Any) -> int:
-    """`TERM`, `SIGTERM`, `15` or 15."""
-    try:
-        if isinstance(value, str) and not value.isdigit():
-            name = value.upper()
-            return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
-        return signal.Signals(int(value)).value
-    except (KeyError, ValueError, TypeError, OverflowError):
-        raise UsageError(f"no signal is called {value!r:.40}; try HUP, USR1 or TERM") from None
-
-
-def _spec(data: Any) -> ChildSpec | None:
-    if data is None:
-        return None
-    if not isinstance(data, dict):
-        raise UsageError("a child specification is a map")
-    try:
-        return spec_from_data(data)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UsageError(f"not a child specification: {error}") from None
 
 
 # --- answers ------------------------------------------------------------------------------
@@ -430,22 +411,3 @@ def _plain(result: Any) -> Any:
     if isinstance(result, tuple | list):
         return [_plain(item) for item in result]
     return result
-
-
-_WORDS = {
-    "noproc": "no child has this path",
-    "not_found": "no child has this path",
-    "running": "it is running",
-    "restarting": "it is being restarted",
-}
-
-
-def _words(reason: Any) -> str:
-    """A core reason for people: `("init", "ValueError: no key")` and the like."""
-    if isinstance(reason, tuple | list):
-        return ": ".join(_words(item) for item in reason)
-    return _WORDS.get(str(reason), str(reason))
-
-
-def _no_such_child(path: str) -> NoSuchChild:
-    return NoSuchChild(f"no child has the path {path}; `status` lists them all")

@@ -7,27 +7,33 @@ or begin a line of its own: control characters are shown as escapes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:  # a command that draws rows must not pay for the core
-    from supervisor_tree.core.actions import TreeEnded
+from supervisor_tree.control.config_words import applied_words, rejected_words
+from supervisor_tree.control.letter_words import letter_words
+from supervisor_tree.control.words import (
+    clean,
+    duration,
+    exit_words,
+    is_clean,
+    or_dash,
+    paint,
+    size,
+    term_words,
+    unmet_words,
+)
 
 __all__ = [
-    "clean",
-    "duration",
     "event_line",
-    "exit_words",
-    "size",
+    "state_words",
     "status_table",
+    "table",
     "tree_lines",
-    "why_ended",
 ]
 
 _Row = Mapping[str, Any]
 
-_COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
 _STATE_COLOURS = {
     "running": "green",
     "starting": "cyan",
@@ -37,13 +43,13 @@ _STATE_COLOURS = {
     "parked": "red",
     "stopped": "dim",
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 # --- tables ---------------------------------------------------------------------------------
 
 _HEADINGS = ("PATH", "KIND", "STATE", "PID", "GEN", "RESTARTS", "UPTIME", "MEMORY", "CPU")
 _RIGHT = frozenset({"PID", "GEN", "RESTARTS", "UPTIME", "MEMORY", "CPU"})
+_LONGEST_GROUND = 60  # characters in a table; `show` and `explain` have all
 
 
 def status_table(rows: Sequence[_Row], *, colour: bool = False) -> list[str]:
@@ -51,46 +57,107 @@ def status_table(rows: Sequence[_Row], *, colour: bool = False) -> list[str]:
 
     Where a row is not as it is wanted, its state says what the last life ended with.
     """
-    cells = [_HEADINGS, *(_status_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
-    lines = [_paint(_aligned(_HEADINGS, widths), "bold", colour)]
-    for row, line in zip(rows, cells[1:], strict=True):
-        state = line[2]
-        text = _aligned(line, widths)
-        at = widths[0] + widths[1] + 4
-        painted = _paint(state, _STATE_COLOURS.get(row["state"], ""), colour)
-        lines.append(text[:at] + painted + text[at + len(state) :])
+    cells = [_status_cells(row) for row in rows]
+    lines = table(_HEADINGS, cells, right=_RIGHT)
+    at = lines[0].index("STATE")
+    lines[0] = paint(lines[0], "bold", colour)
+    for number, (row, line) in enumerate(zip(rows, cells, strict=True), 1):
+        state, text = line[2], lines[number]
+        painted = paint(state, _STATE_COLOURS.get(row["state"], ""), colour)
+        lines[number] = text[:at] + painted + text[at + len(state) :]
+    return lines
+
+
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    colour: bool = False,
+) -> list[str]:
+    """Cells in columns, those under `right` aligned to that side, under bold headings."""
+    columns = zip(headings, *rows, strict=True)
+    widths = [max(len(cell) for cell in column) for column in columns]
+    lines = []
+    for cells in (headings, *rows):
+        padded = (
+            cell.rjust(width) if heading in right else cell.ljust(width)
+            for cell, width, heading in zip(cells, widths, headings, strict=True)
+        )
+        lines.append("  ".join(padded).rstrip())
+    lines[0] = paint(lines[0], "bold", colour)
     return lines
 
 
 def _status_cells(row: _Row) -> tuple[str, ...]:
-    state = row["state"]
-    if state == "running" and not row["ready"]:
-        state = "running (not ready)"
-    elif state == "stopped" and row["wanted"] == "up" and row.get("last_exit"):
-        state = f"stopped ({exit_words(row['last_exit'])})"
-    elif state in ("backoff", "parked") and row.get("last_exit"):
-        state = f"{state} ({exit_words(row['last_exit'])})"
+    state = state_words(row)
     cpu = row.get("cpu_percent")
     return (
         clean(row["path"]),
         row["kind"],
         state,
-        _or_dash(row["pid"]),
-        _or_dash(row["generation"] or None),
+        or_dash(row["pid"]),
+        or_dash(row["generation"] or None),
         str(row["restarts"]),
-        _or_dash(row["uptime_s"], duration),
-        _or_dash(row.get("rss_bytes"), size),
+        or_dash(row["uptime_s"], duration),
+        or_dash(row.get("rss_bytes"), size),
         "-" if cpu is None else f"{cpu:.1f}%",
     )
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
-        cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
-        for cell, width, heading in zip(cells, widths, _HEADINGS, strict=True)
-    )
-    return "  ".join(padded).rstrip()
+def state_words(row: _Row) -> str:
+    """`running`, `stopped (by order)`, `backoff (exit code 1)`."""
+    why = _ground(row)
+    return f"{row['state']} ({why})" if why else str(row["state"])
+
+
+def _ground(row: _Row) -> str:
+    """Why it is not as one might expect it, in a few words; "" if there is nothing to say."""
+    ground = _full_ground(row)
+    return ground if len(ground) <= _LONGEST_GROUND else f"{ground[: _LONGEST_GROUND - 3]}..."
+
+
+def _full_ground(row: _Row) -> str:
+    match row["state"]:
+        case "running":
+            return "" if row["ready"] else "not ready"
+        case "parked" if not row.get("last_exit"):
+            return "safe mode"  # it has not had a life to fail in
+        case "backoff" | "parked" if row.get("last_exit"):
+            return exit_words(row["last_exit"])
+        case "stopped":
+            say = _STOPPED.get(str(row.get("because")))
+            return "" if say is None else say(row)
+    return ""
+
+
+def _ending(row: _Row) -> str:
+    return exit_words(row["last_exit"]) if row.get("last_exit") else ""
+
+
+def _start_failure(row: _Row) -> str:
+    return f"start failed: {_ending(row) or term_words(row['error'])}"
+
+
+def _need(row: _Row) -> str:
+    child, _, condition = str(row["waiting_for"]).rpartition(" ")
+    return f"waits for {clean(child)} to be {clean(condition)}"
+
+
+_STOPPED: dict[str, Callable[[_Row], str]] = {
+    "held": lambda _: "by order",
+    "disabled": lambda _: "disabled",
+    "need": _need,
+    "group": lambda row: f"waits for {clean(row['waiting_for'])}",
+    "failed": _start_failure,
+    "ignored": lambda _: "has declined to start",
+    "terminated": lambda _: "by terminate_child",
+    "not_started": lambda _: "not asked for",
+    "supervisor_ends": lambda _: "its supervisor ends",
+    "ended": _ending,
+    "exit_waits": _ending,
+    "turn": lambda row: _ending(row) or "waits for its turn",
+}
 
 
 def tree_lines(nodes: Sequence[_Row], *, colour: bool = False) -> list[str]:
@@ -108,7 +175,7 @@ def tree_lines(nodes: Sequence[_Row], *, colour: bool = False) -> list[str]:
     lines = []
     for label, node in drawn:
         state = node["state"]
-        shown = _paint(state, _STATE_COLOURS.get(state, ""), colour)
+        shown = paint(state, _STATE_COLOURS.get(state, ""), colour)
         gap = " " * (10 - len(state))
         lines.append(f"{label.ljust(width)}  {shown}{gap} {_tree_facts(node)}".rstrip())
     return lines
@@ -125,18 +192,17 @@ def _draw(node: _Row, first: str, below: str, drawn: list[tuple[str, _Row]]) -> 
 
 
 def _tree_facts(node: _Row) -> str:
+    why = _ground(node)
     if node.get("strategy"):
-        return "" if node["ready"] or node["state"] != "running" else "not ready"
+        return why
     words = [node["kind"]]
     if node["pid"] is not None:
         words.append(f"pid {node['pid']}")
     if node["generation"]:
         words.append(f"#{node['generation']}")
-    if node["state"] == "running" and not node["ready"]:
-        words.append("not ready")
-    last = node.get("last_exit")
-    ending = f": {exit_words(last)}" if last and node["pid"] is None else ""
-    return ", ".join(words) + ending
+    if node["state"] == "running":
+        return ", ".join([*words, why] if why else words)
+    return ", ".join(words) + (f": {why}" if why else "")
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -164,49 +230,15 @@ def event_line(event: Mapping[str, Any], *, colour: bool = False, clock: bool = 
     words = _EVENT_WORDS.get(name, _any_event)(event)
     shade = _EVENT_COLOURS.get(name, "")
     if name == "child_exited":
-        shade = "dim" if _is_clean(event.get("reason")) else "red"
-    time = _paint(str(event["time"]), "dim", colour) + " " if clock else ""
+        shade = "dim" if is_clean(event.get("reason")) else "red"
+    time = paint(str(event["time"]), "dim", colour) + " " if clock else ""
     path = clean(event["path"]).ljust(_PATH_WIDTH)
-    return f"{time}{path} {_paint(words, shade, colour)}"
+    return f"{time}{path} {paint(words, shade, colour)}"
 
 
-def why_ended(ended: TreeEnded) -> str:
-    """What has brought a tree down, in a few words."""
-    if ended.why == "intensity":
-        return f"{clean(ended.cause or ended.path)} has been restarted too often"
-    if ended.why == "significant":
-        return f"{clean(ended.cause or ended.path)} has ended, and was significant"
-    return _failed_start(ended.reason.term)
-
-
-def _failed_start(term: Any) -> str:
-    """OTP's nested {shutdown, {failed_to_start_child, Id, Reason}}."""
-    match term:
-        case ("shutdown", ("failed_to_start_child", child, ("shutdown", inner))):
-            return f"{clean(child)}/{_failed_start(('shutdown', inner))}"
-        case ("shutdown", ("failed_to_start_child", child, reason)):
-            return f"{clean(child)} has failed to start: {_term(reason)}"
-    return _term(term)
-
-
-def exit_words(reason: Mapping[str, Any] | None) -> str:
-    """Why a life ended, in a few words."""
-    if not reason:
-        return "unknown"
-    term, number, code = reason.get("term"), reason.get("signal"), reason.get("code")
-    if reason.get("watchdog"):
-        return f"silent for too long ({clean(reason['watchdog'])})"
-    if reason.get("oom"):
-        return "out of memory"
-    if isinstance(term, list | tuple) and term and term[0] in ("init", "start_error"):
-        return _term(term[1:])
-    if number is not None:
-        how = "stopped" if reason.get("kind") == "shutdown" else "killed"
-        return f"{how} by {_signal_name(number)}"
-    if code:
-        return f"exit code {code}"
-    kind = str(reason.get("kind", "unknown"))
-    return kind if term in (None, kind) or kind != "abnormal" else _term(term)
+def _host_started(event: _Row) -> str:
+    safe = " IN SAFE MODE: no child was started" if event.get("safe_mode") else ""
+    return f"host {clean(event.get('host', ''))} is running{safe}"
 
 
 def _started(event: _Row) -> str:
@@ -223,11 +255,12 @@ def _exited(event: _Row) -> str:
             f" after {duration(usage['wall_s'])} "
             f"({usage['cpu_s']:.2f} s cpu, {size(usage['max_rss_bytes'])})"
         )
-    return f"ended {_life(event)}{asked}: {exit_words(event.get('reason'))}{used}"
+    lacks = f": it {unmet_words(event['unmet'])}" if event.get("unmet") else ""
+    return f"ended {_life(event)}{asked}: {exit_words(event.get('reason'))}{lacks}{used}"
 
 
 def _backoff(event: _Row) -> str:
-    error = f": {_term(event['error'])}" if event.get("error") else ""
+    error = f": {term_words(event['error'])}" if event.get("error") else ""
     return f"starts again in {duration(event.get('delay_s', 0))}{error}"
 
 
@@ -248,7 +281,20 @@ def _restarting(event: _Row) -> str:
 
 def _parked(event: _Row) -> str:
     path = clean(event["path"])
-    return f"has given up: {_limits(event)}; `reset-failed {path}` starts it again"
+    why = "not started, safe mode" if event.get("safe_mode") else f"has given up: {_limits(event)}"
+    return f"{why}; `reset-failed {path}` starts it again"
+
+
+def _unresponsive(event: _Row) -> str:
+    silent_s, label = event.get("silent_s", 0), event.get("label")
+    match event.get("budget"):
+        case "trigger":
+            found = "asks its watchdog to end it"
+        case "busy":
+            found = f"is busy with {clean(label)} for {duration(silent_s)} without a word"
+        case _:
+            found = f"gives no sign of life for {duration(silent_s)}"
+    return f"{found}; it is ended, and its log has its stacks if it can write them"
 
 
 def _leaked(event: _Row) -> str:
@@ -263,7 +309,7 @@ def _leaked(event: _Row) -> str:
 
 def _with_error(words: str) -> Callable[[_Row], str]:
     def say(event: _Row) -> str:
-        error = f": {_term(event['error'])}" if event.get("error") else ""
+        error = f": {term_words(event['error'])}" if event.get("error") else ""
         return words + error
 
     return say
@@ -272,13 +318,14 @@ def _with_error(words: str) -> Callable[[_Row], str]:
 def _any_event(event: _Row) -> str:
     """An event that this version has no words for: its name and what it carries."""
     known = {"seq", "time", "host", "event", "path", "id", "kind", "generation", "pid"}
-    rest = ", ".join(f"{key} {_term(event[key])}" for key in event if key not in known)
+    rest = ", ".join(f"{key} {term_words(event[key])}" for key in event if key not in known)
     name = str(event["event"]).replace("_", " ")
     return clean(f"{name}: {rest}" if rest else name)
 
 
 _EVENT_WORDS: dict[str, Callable[[_Row], str]] = {
-    "host_started": lambda event: f"host {clean(event.get('host', ''))} is running",
+    "": lambda event: clean(event["words"]),  # what the host says of itself beside its events
+    "host_started": _host_started,
     "host_stopping": lambda event: f"host {clean(event.get('host', ''))} is stopping",
     "spawner_started": lambda event: f"spawner started, pid {event.get('pid')}",
     "child_starting": lambda event: f"starting {_life(event)}",
@@ -289,8 +336,12 @@ _EVENT_WORDS: dict[str, Callable[[_Row], str]] = {
     "child_stopped": _with_error("stopped"),
     "child_backoff": _backoff,
     "child_parked": _parked,
+    "child_unresponsive": _unresponsive,
     "child_leaked": _leaked,
+    "dead_letter": lambda event: clean(letter_words(event)),
     "supervisor_restarting": _restarting,
+    "config_applied": lambda event: clean(applied_words(event)),
+    "config_rejected": lambda event: clean(rejected_words(event)),
     "intensity_reached": lambda event: (
         f"too many restarts of {clean(event.get('child', '?'))}: {_limits(event)}"
     ),
@@ -300,64 +351,5 @@ _EVENT_WORDS: dict[str, Callable[[_Row], str]] = {
 # --- words -------------------------------------------------------------------------------------
 
 
-def duration(seconds: float) -> str:
-    """`80 ms`, `3.2 s`, `4m05s`, `3h07m`, `12d04h`."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
-
-
-def size(count: int) -> str:
-    """Bytes in the units of 1000 that the configuration uses: `950 B`, `6.1 MB`."""
-    amount = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if amount < 999.5:
-            return (
-                f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.95 else f"{amount:.1f} {unit}"
-            )
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def clean(text: Any) -> str:
-    """`text` with control characters shown as escapes."""
-    return _CONTROL.sub(lambda match: ascii(match.group())[1:-1], str(text))
-
-
-def _signal_name(number: int) -> str:
-    import signal  # noqa: PLC0415 - its enums cost each command that shows no death 1 ms
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _life(event: _Row) -> str:
     return f"#{event.get('generation')}"
-
-
-def _is_clean(reason: Any) -> bool:
-    return isinstance(reason, Mapping) and reason.get("kind") in ("normal", "shutdown")
-
-
-def _term(term: Any) -> str:
-    """A reason of the core, which may be nested: its parts one after the other."""
-    if isinstance(term, list | tuple):
-        return ": ".join(_term(part) for part in term)
-    return clean(term)
-
-
-def _or_dash(value: Any, show: Callable[[Any], str] = str) -> str:
-    return "-" if value is None else show(value)
-
-
-def _paint(text: str, name: str, colour: bool) -> str:
-    return f"\x1b[{_COLOURS[name]}m{text}\x1b[0m" if colour and name else text

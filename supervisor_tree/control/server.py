@@ -23,11 +23,20 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 
-from supervisor_tree.control.wire import (
+from supervisor_tree.bus.place import is_shared
+from supervisor_tree.control.door import Door, unusable
+from supervisor_tree.errors import (
+    AlreadyRunning,
+    NotPermitted,
+    OperationFailed,
+    SupervisorTreeError,
+    UsageError,
+)
+from supervisor_tree.wire import (
     CONTROL_SOCKET,
     EVENTS_SOCKET,
     MAX_FRAME_BYTES,
@@ -37,34 +46,48 @@ from supervisor_tree.control.wire import (
     read_request,
     reply_frame,
 )
-from supervisor_tree.errors import (
-    AlreadyRunning,
-    ConfigError,
-    ConfigProblem,
-    NotPermitted,
-    OperationFailed,
-    SupervisorTreeError,
-    UsageError,
-)
 
-__all__ = ["ControlServer", "Request"]
+__all__ = ["ControlServer", "Request", "Timers"]
 
 _FRAMES_PER_TURN = 256  # then the loop's other descriptors have their turn
 _WAITING_REPLIES = 1000  # per client
 _WAITING_EVENTS = 10_000  # per subscriber, as many as the event log keeps
 _MAX_SUBSCRIPTION_BYTES = 4096
+_SHUT_S = 0.25  # a door at least, once there was no room
+
+
+class Timers(Protocol):
+    """Those of the root's loop."""
+
+    def is_set(self, key: str) -> bool:
+        """Whether there is a timer `key` that has not come yet."""
+        ...
+
+    def call_in(self, key: str, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call `callback` in `delay_s` seconds."""
+        ...
 
 
 class Request:
     """One question, and the way to answer it: exactly once by `reply` or `reply_error`."""
 
-    __slots__ = ("_client", "_server", "answered", "args", "id", "verb")
+    __slots__ = ("_client", "_server", "answered", "args", "id", "pid", "uid", "verb")
 
-    def __init__(
-        self, server: ControlServer, client: bytes, id: int, verb: str, args: dict[str, Any]
+    def __init__(  # noqa: PLR0913 - who asks, and what
+        self,
+        server: ControlServer,
+        client: bytes,
+        id: int,
+        verb: str,
+        args: dict[str, Any],
+        *,
+        uid: int | None,
+        pid: int | None,
     ) -> None:
         self._server = server
         self._client = client
+        self.uid = uid  # of the asking process, by the kernel's word
+        self.pid = pid
         self.id = id
         self.verb = verb
         self.args = args
@@ -109,9 +132,9 @@ class ControlServer:
         self.counters: Counter[str] = Counter()
         self._handler = handler
         self._on_fault = on_fault or (lambda error: None)
-        self._paths = (run_dir / CONTROL_SOCKET, run_dir / EVENTS_SOCKET)
+        self.paths = (run_dir / CONTROL_SOCKET, run_dir / EVENTS_SOCKET)
         self._uids = {0, os.geteuid()}
-        _refuse_a_listener(self._paths[0])
+        _refuse_a_listener(self.paths[0])
         self._context = zmq.Context()
         try:
             self._router = self._context.socket(zmq.ROUTER)
@@ -121,14 +144,23 @@ class ControlServer:
             self._events = self._context.socket(zmq.XPUB)
             self._events.setsockopt(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION_BYTES)
             self._events.setsockopt(zmq.SNDHWM, _WAITING_EVENTS)
-            for uid in self._uids:
+            for uid in () if is_shared(run_dir) else self._uids:  # else the file lets in
                 self._events.setsockopt(zmq.IPC_FILTER_UID, uid)
-            _bind(self._router, self._paths[0])
-            _bind(self._events, self._paths[1])
+            self._doors = []
+            for sock, path in zip((self._router, self._events), self.paths, strict=True):
+                self._doors.append(Door(sock, path))
         except BaseException:
             self._context.destroy(linger=0)
             raise
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def bind_anew(self, path: Path) -> None:
+        """Make one of the two files again after it was deleted; who is connected stays so.
+
+        Raises ConfigError if it cannot be made; then this may be tried again.
+        """
+        next(door for door in self._doors if door.path == path).bind_anew()
+        self._look_again()  # the call has used a notice up
 
     # --- for the root's loop --------------------------------------------------------------
 
@@ -138,7 +170,26 @@ class ControlServer:
             (int(self._router.getsockopt(zmq.FD)), self.drain),
             (int(self._events.getsockopt(zmq.FD)), self._drain_subscriptions),
             (self._wake, self._woken),
+            *((door.fileno(), door.look) for door in self._doors),
         ]
+
+    def look(self, timers: Timers) -> None:
+        """Once per turn: shut a door behind which there is no room, and open it soon."""
+        for door in self._doors:
+            was_open = door.is_open
+            door.look()
+            if was_open and not door.is_open:
+                self.counters["doors_shut"] += 1
+                self._look_again()  # the call has used a notice up
+        shut = not all(door.is_open for door in self._doors)
+        if shut and not timers.is_set("doors"):
+            timers.call_in("doors", _SHUT_S, self.reopen)
+
+    def reopen(self) -> None:
+        """Let those in who wait, as far as there is room again."""
+        for door in self._doors:
+            door.reopen()
+        self._look_again()  # the call has used a notice up
 
     def drain(self) -> None:
         """Take in what has come, up to a limit per call; never blocks."""
@@ -152,9 +203,11 @@ class ControlServer:
 
     def close(self, linger_s: float = 0.0) -> None:
         """Give replies under way `linger_s` to leave, then take the sockets away."""
+        for door in self._doors:
+            door.close()
         self._context.destroy(linger=int(linger_s * 1000))
         os.close(self._wake)
-        for path in self._paths:
+        for path in self.paths:
             path.unlink(missing_ok=True)
 
     # --- out --------------------------------------------------------------------------------
@@ -194,7 +247,8 @@ class ControlServer:
         if len(frames) != 2:
             self.counters["malformed"] += 1
             return
-        permitted = _peer_uid(frames[1]) in self._uids
+        uid, pid = _credentials(frames[1])
+        permitted = uid in self._uids
         try:
             id, verb, args = read_request(frames[1].bytes)
         except MalformedFrame as malformed:
@@ -208,7 +262,7 @@ class ControlServer:
             self._send(client, error_frame(id, NotPermitted(message)))
             return
         self.counters["requests"] += 1
-        request = Request(self, client, id, verb, args)
+        request = Request(self, client, id, verb, args, uid=uid, pid=pid)
         try:
             self._handler(request)
         except SupervisorTreeError as error:
@@ -241,16 +295,16 @@ class ControlServer:
         os.eventfd_write(self._wake, 1)
 
 
-def _peer_uid(frame: zmq.Frame) -> int | None:
-    """Uid of the sending process, from the ipc connection's credentials ("localhost:UID:GID:PID").
+def _credentials(frame: zmq.Frame) -> tuple[int | None, int | None]:
+    """(uid, pid) of the sending process, from the connection's "localhost:UID:GID:PID".
 
     None where libzmq knows none; nobody is then permitted.
     """
     try:
-        uid = str(frame.get("Peer-Address")).split(":")[-3]
-    except (zmq.ZMQError, KeyError, IndexError):
-        return None
-    return int(uid) if uid.isdigit() else None
+        _host, uid, _gid, pid = str(frame.get("Peer-Address")).rsplit(":", 3)
+        return int(uid), int(pid)
+    except (zmq.ZMQError, KeyError, ValueError):
+        return None, None
 
 
 def _refuse_a_listener(path: Path) -> None:
@@ -263,21 +317,5 @@ def _refuse_a_listener(path: Path) -> None:
         except BlockingIOError:  # it listens, and is busy
             pass
         except OSError as error:
-            raise _unusable(path, str(error)) from None
+            raise unusable(path, str(error)) from None
     raise AlreadyRunning(f"cannot listen at {path}: another process does")
-
-
-def _bind(sock: zmq.Socket[bytes], path: Path) -> None:
-    # libzmq makes the socket file in this thread, so a umask around the call gives its mode.
-    former = os.umask(0o177)
-    try:
-        sock.bind(f"ipc://{path}")
-    except (zmq.ZMQError, OSError) as error:
-        raise _unusable(path, str(error)) from None
-    finally:
-        os.umask(former)
-
-
-def _unusable(path: Path, why: str) -> ConfigError:
-    problem = ConfigProblem(str(path), 0, 0, "", f"cannot listen here: {why}")
-    return ConfigError([problem])

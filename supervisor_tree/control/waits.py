@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from supervisor_tree.control.naming import few
 from supervisor_tree.control.rows import TreeView
 from supervisor_tree.core.child import ChildRow
 from supervisor_tree.errors import (
@@ -133,7 +134,4 @@ def _settled(row: ChildRow) -> bool:
 
 def _blame(wait: _Wait) -> str:
     others = [path for path in wait.missing if path != wait.path]
-    if not others:
-        return ""
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return f" (not ready: {', '.join(others[:3])}{more})"
+    return f" (not ready: {few(others)})" if others else ""

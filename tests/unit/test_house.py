@@ -19,15 +19,13 @@ MODULE_LINES = 450
 FUNCTION_LINES = 50
 
 # Where a limit is exceeded on purpose: what, its own limit, and why.
-LONGER_MODULES: dict[str, tuple[int, str]] = {
-    "supervisor_tree/control/operations.py": (455, "one table of verbs, read as one"),
-}
+LONGER_MODULES: dict[str, tuple[int, str]] = {}
 LONGER_FUNCTIONS: dict[str, tuple[int, str]] = {}
 
 # What the core may import of the standard library: nothing here reads a clock or the world.
 PURE = {
     *("__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum"),
-    *("functools", "heapq", "itertools", "math", "operator", "types", "typing"),
+    *("functools", "heapq", "itertools", "math", "operator", "re", "types", "typing", "warnings"),
 }
 
 # Making and reaping processes: the calls, and the places where they are at home.  An embedding

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from supervisor_tree.agents.bootstrap import _one_line, _status_of, _takes_context, merged_args
+from supervisor_tree.agents.bootstrap import _status_of, merged_args
+from supervisor_tree.agents.life import _takes_context, one_line
 from supervisor_tree.agents.payload import TargetError
 
 
@@ -46,10 +47,10 @@ def test_an_error_fits_one_line() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert _one_line(ValueError("two\n  lines")) == "ValueError: two lines"
-    assert _one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
-    assert _one_line(TargetError("cannot import 'x'")) == "cannot import 'x'"
-    assert _one_line(Mute()).endswith("Mute: (its text cannot be had)")
+    assert one_line(ValueError("two\n  lines")) == "ValueError: two lines"
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert one_line(TargetError("cannot import 'x'")) == "cannot import 'x'"
+    assert one_line(Mute()).endswith("Mute: (its text cannot be had)")
 
 
 def test_only_a_callable_without_parameters_gets_no_context() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from supervisor_tree.agents.context import Context
-from supervisor_tree.agents.notify import Notifier
 from supervisor_tree.agents.stopping import Stopping
+from supervisor_tree.notify import Notifier
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_to_look_at_stopping_is_to_trap_stops(ctx: Context, stopping: Stopping) 
 def test_directories_are_made_when_first_asked_for(
     ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SUPERVISOR_TREE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SUPERVISOR_TREE_DATA_DIR", str(tmp_path / "data/chat/bot"))
+    monkeypatch.setenv("SUPERVISOR_TREE_CACHE_DIR", str(tmp_path / "cache/chat/bot"))
     assert list(tmp_path.iterdir()) == []
     assert ctx.data_dir == tmp_path / "data/chat/bot"
     assert ctx.cache_dir == tmp_path / "cache/chat/bot"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor_tree.cli.parser import VERBS, build, parse
+from supervisor_tree.cli.parser import VERBS
+from supervisor_tree.cli.parsing import EXIT_CODES, RUN_ENDS, build, parse
 
 PROMISED = (
     *("run", "check", "schema", "status", "tree", "show", "start", "stop", "restart", "kill"),
     *("signal", "reset-failed", "events", "logs", "wait", "shutdown", "health", "doctor"),
-    "completion",
+    *("completion", "keys", "call", "cast", "publish", "subscribe", "directory"),
+    *("dead-letters", "bus", "explain", "stats", "top", "enable", "disable", "plan", "apply"),
+    *("operations", "report", "leaks", "unit", "clear-memory", "delete-cache", "build"),
 )
 
 
@@ -36,10 +39,30 @@ def test_every_verb_leads_to_a_function(name):
 @pytest.mark.parametrize("name", VERBS)
 def test_a_verb_parsed_alone_is_parsed_as_among_all(name):
     words = [name, *(["X", "Y"] if name == "signal" else [])]
-    if name in ("run", "check", "show", "start", "stop", "restart", "kill", "wait", "logs"):
+    if name in (
+        "run",
+        "check",
+        "show",
+        "start",
+        "stop",
+        "restart",
+        "kill",
+        "wait",
+        "logs",
+        "build",
+        "clear-memory",
+        "delete-cache",
+        "explain",
+        "enable",
+        "disable",
+    ):
         words.append("/a")
     if name == "completion":
         words.append("bash")
+    if name in ("call", "cast", "publish", "subscribe"):
+        words += ["a", "{}"]
+    if name == "bus":
+        words.append("stats")
     alone, among = vars(parse(words)), vars(build().parse_args(words))
     alone.pop("act")
     among.pop("act")
@@ -59,7 +82,7 @@ def test_the_run_directory_after_the_verb_wins():
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("statsu", "status"), ("stopp", "stop"), ("log", "logs")]
+    ("word", "meant"), [("statu", "status"), ("stopp", "stop"), ("log", "logs")]
 )
 def test_a_misspelt_verb_is_answered_with_what_was_meant(capsys, word, meant):
     assert f"did you mean {meant}" in refused(capsys, word)
@@ -67,7 +90,7 @@ def test_a_misspelt_verb_is_answered_with_what_was_meant(capsys, word, meant):
 
 def test_a_verb_like_no_other_is_answered_with_all(capsys):
     assert "reset-failed" in refused(capsys, "xyzzyx")
-    assert "the verbs are: " in refused(capsys, "bogus")
+    assert "the verbs are: " in refused(capsys, "xyzzy")
 
 
 @pytest.mark.parametrize(
@@ -107,3 +130,9 @@ def test_help_fits_a_terminal_and_names_the_exit_codes(capsys, monkeypatch):
     assert max(map(len, said.splitlines())) <= 100
     for verb in VERBS:
         assert verb in said
+
+
+def test_the_help_has_every_exit_code_that_is_documented():
+    told = " ".join(build("run").format_help().split())
+    for code, words in (*EXIT_CODES, *RUN_ENDS):
+        assert f"{code} {words}" in told

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from supervisor_tree.config import load
+from supervisor_tree.errors import ConfigError
 
 Errors = Callable[..., list[str]]
 Write = Callable[..., str]
@@ -45,7 +48,7 @@ BOT = '{id: a, agent: "m:C"}'
         ),
         (
             'id: a, agent: "m:C", shutdown: >5 parsecs',
-            "shutdown: must be a duration such as 250ms, 5s, 2m or 1h (or brutal_kill or "
+            "shutdown: must be a duration such as 250ms, 5s, 2m, 1h or 30d (or brutal_kill or "
             "infinity), not '5 parsecs'",
         ),
         (
@@ -59,6 +62,20 @@ BOT = '{id: a, agent: "m:C"}'
         (
             'id: a, agent: "m:C", readiness: >probe',
             "readiness: must be notify or none, not 'probe'",
+        ),
+        (
+            'id: a, agent: "m:C", ready: {tcp: >example.org:80}',
+            "ready.tcp: must be a port, or HOST:PORT with an address or localhost such as "
+            "127.0.0.1:8080 or [::1]:8080, not 'example.org:80'",
+        ),
+        (
+            'id: a, agent: "m:C", ready: {log: >"(up"}',
+            "ready.log: must be a regular expression: missing ), unterminated subpattern at "
+            "position 0",
+        ),
+        (
+            'id: a, agent: "m:C", watchdog: {idle: >0s}',
+            "watchdog.idle: must be more than 0",
         ),
         (
             'id: a, agent: "m:C", on_limit: >[park]',
@@ -97,8 +114,60 @@ BOT = '{id: a, agent: "m:C"}'
             "limits.as: must be more than 0",
         ),
         (
+            'id: a, agent: "m:C", sockets: [{name: w, listen: >"tcp://localhost:80"}]',
+            "sockets[0].listen: must be tcp://ADDRESS:PORT such as tcp://127.0.0.1:8080 "
+            "(an address, no name), unix:///PATH, or fd:NAME of a socket that the host was given, "
+            "not 'tcp://localhost:80'",
+        ),
+        (
+            'id: a, agent: "m:C", sockets: [{name: w, listen: fd:x}, {name: >w, listen: fd:y}]',
+            "sockets[1].name: must be unique among the child's sockets, not 'w' again",
+        ),
+        (
+            'id: a, agent: "m:C", sockets: [{name: >a:b, listen: fd:x}]',
+            "sockets[0].name: must be letters, digits, '.', '_' and '-', at most 100, not 'a:b'",
+        ),
+        (
+            'id: a, agent: "m:C", sockets: [{name: w, listen: "unix:///x", mode: >999}]',
+            "sockets[0].mode: must be an octal number from 000 to 777 such as 022, not '999'",
+        ),
+        (
+            'id: a, agent: "m:C", limits: {memory_max: >lots}',
+            "limits.memory_max: must be a size such as 64 KB, 20 MB, 1 GB or 512 MiB, not 'lots'",
+        ),
+        (
+            'id: a, agent: "m:C", limits: {pids_max: >0}',
+            "limits.pids_max: must be a whole number of 1 or more, not 0",
+        ),
+        (
+            'id: a, agent: "m:C", limits: {cpu_max: >0}',
+            "limits.cpu_max: must be a number from 0.01 to 10000, not 0",
+        ),
+        (
+            'id: a, agent: "m:C", no_new_privs: >maybe',
+            "no_new_privs: must be true or false, not 'maybe'",
+        ),
+        (
+            "id: a, supervisor: {}, >no_new_privs: yes",
+            "no_new_privs: is for a process, and a supervisor has none; give it to its children, "
+            "or in defaults",
+        ),
+        (
             'id: a, agent: "m:C", logs: {rotation: >big}',
             "logs.rotation: must be a size such as 64 KB, 20 MB, 1 GB or 512 MiB, not 'big'",
+        ),
+        (
+            'id: a, agent: "m:C", build: {command: >make}',
+            "build.command: must be a list of words, such as [make, all], not 'make'",
+        ),
+        (
+            'id: a, agent: "m:C", logs: {max_age: >0s}',
+            "logs.max_age: must be more than 0, or infinity",
+        ),
+        (
+            'id: a, agent: "m:C", logs: {redact: >["a", "("]}',
+            "logs.redact: must be regular expressions; number 2, '(': missing ), unterminated "
+            "subpattern at position 0",
         ),
         (
             'id: a, agent: "m:C", env: {A: >}',
@@ -149,6 +218,49 @@ BOT = '{id: a, agent: "m:C"}'
         (
             'id: a, agent: "m:C", args: >[1]',
             "args: must be a mapping, not a list",
+        ),
+        (
+            'id: a, agent: "m:C", acl: {may_call: >/a}',
+            "acl.may_call: must be a list, not '/a'",
+        ),
+        (
+            'id: a, agent: "m:C", acl: {may_call: [/a, >b]}',
+            "acl.may_call[1]: must be a pattern of paths such as /chat/bot, /chat/*, /chat/> or >: "
+            "'b' is no path pattern: it must begin with / or name:/, or be >",
+        ),
+        (
+            'id: a, agent: "m:C", acl: {may_publish: [>a..b]}',
+            "acl.may_publish[0]: must be a pattern of topics such as news.sport, news.*, news.> "
+            "or >: 'a..b' is no topic pattern: it has an empty word",
+        ),
+        (
+            'id: a, agent: "m:C", acl: {>may_cal: []}',
+            "acl.may_cal: unknown key; did you mean 'may_call'?",
+        ),
+        (
+            'id: a, agent: "m:C", mailbox: {limit: >0}',
+            "mailbox.limit: must be a whole number of 1 or more, not 0",
+        ),
+        (
+            'id: a, agent: "m:C", mailbox: {on_full: >drop}',
+            "mailbox.on_full: must be reject or drop_oldest, not 'drop'",
+        ),
+        (
+            'id: a, agent: "m:C", intercepts: [>b]',
+            "intercepts[0]: must be a pattern of paths such as /chat/bot, /chat/*, /chat/> or >: "
+            "'b' is no path pattern: it must begin with / or name:/, or be >",
+        ),
+        (
+            'id: a, agent: "m:C", type: robot, >intercepts: [/b]',
+            "intercepts: is for an agent that takes messages, and a robot takes none",
+        ),
+        (
+            'id: a, agent: "m:C", intercepts: [/b], mailbox: {on_full: >drop_oldest}',
+            "mailbox.on_full: must be reject: what an interceptor holds is not its own",
+        ),
+        (
+            "id: a, command: [x], >acl: {}",
+            "acl: is for an agent; a program is not on the bus",
         ),
         (
             'id: a, agent: "m:C", needs: >db',
@@ -241,7 +353,7 @@ def test_a_mistake_in_a_child_is_named(errors: Errors, keys: str, message: str) 
         ("period: 0s", "2:16: tree.period: must be more than 0"),
         (
             "period: infinity",
-            "2:16: tree.period: must be a duration such as 250ms, 5s, 2m or 1h, not infinity",
+            "2:16: tree.period: must be a duration such as 250ms, 5s, 2m, 1h or 30d, not infinity",
         ),
         ("children: {}", "2:18: tree.children: must be a list, not a mapping"),
         ("children: [5]", "2:19: tree.children[0]: must be a mapping, not 5"),
@@ -253,6 +365,10 @@ def test_a_mistake_in_a_child_is_named(errors: Errors, keys: str, message: str) 
         (
             "strategy: simple_one_for_one",
             "2:7: tree.child: is missing: simple_one_for_one needs the template of its children",
+        ),
+        (
+            "strategy: simple_one_for_one, child: {command: [x], pid_file: x.pid}",
+            "2:70: tree.child.pid_file: has no place in a template, whose children would share it",
         ),
         (
             f"strategy: simple_one_for_one, child: {BOT}, children: [{BOT}]",
@@ -286,6 +402,22 @@ def test_a_mistake_in_a_supervisor_is_named(errors: Errors, keys: str, message: 
             "3:23: host.http.listen: must be HOST:PORT such as 127.0.0.1:8420, not 8420",
         ),
         (
+            "version: 1\nhost: {source: {url: 'http://x/t', interval: 10ms}}",
+            "2:46: host.source.interval: must be from 1s to 24h, not '10ms'",
+        ),
+        (
+            "version: 1\nhost: {source: {url: 'http://me:secret@x/t'}}",
+            "2:22: host.source.url: must not hold a name or password, which logs would show",
+        ),
+        (
+            "version: 1\nhost: {source: {url: 'ftp://x/t'}}",
+            "2:22: host.source.url: must be http://... or https://..., not 'ftp://x/t'",
+        ),
+        (
+            "version: 1\nhost: {source: {url: 'http://x/t'}}\ntree: {}",
+            "3:1: tree: cannot stand beside host.source: the whole tree comes from there",
+        ),
+        (
             "version: 1\ntree: {}\nhost: {preload: [a-b]}",
             "3:18: host.preload[0]: must be the name of a module such as examples.greeter, "
             "not 'a-b'",
@@ -293,6 +425,14 @@ def test_a_mistake_in_a_supervisor_is_named(errors: Errors, keys: str, message: 
         (
             "version: 1\ntree: {}\ndefaults: {significant: true}",
             "3:12: defaults.significant: unknown key",
+        ),
+        (
+            "version: 1\nhost: {policy: [{may_call: []}]}\ntree: {}",
+            "2:17: host.policy[0].agents: is missing",
+        ),
+        (
+            "version: 1\nhost:\n  policy:\n    - {agents: guests, may_call: []}\ntree: {}",
+            "4:16: host.policy[0].agents: must be a pattern of paths such as",
         ),
         ("version: 1\ntree: {}\ninclude: a.yaml", "3:10: include: must be a list, not 'a.yaml'"),
     ],
@@ -528,3 +668,57 @@ def test_a_broken_main_file_is_refused_whole_with_the_problems_of_the_others(
 ) -> None:
     lines = errors(INCLUDING.replace("m:C", "m"), i__b="{id: b, command: ls}")
     assert [line.split(":")[0] for line in lines] == ["main.yaml", "i/b.yaml"]
+
+
+# --- what is no file --------------------------------------------------------------------------
+
+
+def refused(file: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    return str(caught.value)
+
+
+def test_what_is_no_file_is_named_for_what_it_is(tmp_path: Path) -> None:
+    assert refused(str(tmp_path)).endswith("a file was expected, and this is a directory")
+    assert refused("/dev/zero").endswith("a file was expected, and this is a device")
+    assert refused("") == '"": cannot read: No such file or directory'
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisor_tree.config.source.MAX_SILENCE_S", 0.01)
+    os.mkfifo(tmp_path / "pipe")
+    message = "cannot read: nothing came out of this pipe for 0.01 s"
+    assert refused(str(tmp_path / "pipe")).endswith(message)
+    (tmp_path / "main.yaml").write_text("version: 1\ninclude: [pipe]\n")
+    assert [problem.message for problem in load(tmp_path / "main.yaml").problems] == [message]
+
+
+def test_a_configuration_is_read_from_a_pipe_to_its_end() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, child(BOT.strip("{}")).encode())
+    os.close(writing)
+    try:
+        (only,) = load(f"/dev/fd/{reading}").tree.children
+    finally:
+        os.close(reading)
+    assert only.id == "a"
+
+
+def test_a_tab_is_named_where_it_indents(errors: Errors) -> None:
+    (line,) = errors("version: 1\ntree:\n\tchildren: []\n")
+    assert line.startswith("main.yaml:3:1: ")
+    assert "indent with spaces" in line
+
+
+def test_a_file_cannot_include_itself(errors: Errors) -> None:
+    assert errors("version: 1\ninclude: [main.yaml]\n") == [
+        "main.yaml:2:11: include[0]: must not name the file that it stands in"
+    ]
+
+
+def test_a_pattern_that_matches_the_main_file_means_the_others(write: Write) -> None:
+    config = load(write('version: 1\ninclude: ["*.yaml"]\n', bot=BOT), strict=True)
+    assert [child.id for child in config.tree.children] == ["a"]

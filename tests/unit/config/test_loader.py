@@ -10,25 +10,41 @@ from pathlib import Path
 import pytest
 
 from supervisor_tree.config import from_data, load, schema
+from supervisor_tree.core.listening import ListenSocket
+from supervisor_tree.core.policy import PolicyRule
+from supervisor_tree.core.problems import DEEPEST
 from supervisor_tree.core.specs import (
+    Acl,
     Backoff,
+    Build,
     Condition,
     Kind,
     Limits,
     Logs,
+    Mailbox,
     Need,
+    OnFull,
     OnLimit,
     Readiness,
+    Ready,
     Restart,
     StartMode,
     Strategy,
     SupervisorSpec,
+    Watchdog,
 )
 from supervisor_tree.errors import ConfigError
 
 Write = Callable[..., str]
 
 ROOT = Path(__file__).parents[3]
+
+
+def test_what_has_no_effect_is_warned_of_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text("version: 1\nhost:\n  http: {listen: 127.0.0.1:8420}\ntree: {}\n")
+    message = "host.http.listen: has no effect: this version has no HTTP interface"
+    assert [str(each) for each in load(file, strict=True).warnings] == [f"{file}:3:18: {message}"]
 
 
 def test_the_smallest_file_has_the_defaults_of_the_core(write: Write) -> None:
@@ -58,6 +74,8 @@ tree:
       significant: true
       readiness: notify
       start_timeout: infinity
+      ready: {tcp: 127.0.0.1:8080, log: "^open", delay: 2s}
+      watchdog: {idle: 10s, busy: 30m}
       backoff: {initial: 1s, factor: 3, max: 2m, jitter: 0.5, reset_after: 1h}
       on_limit: park
       needs: [other, {child: /other, condition: completed}]
@@ -67,12 +85,18 @@ tree:
       user: 1000
       group: staff
       umask: 027
-      limits: {nofile: 100, as: 1 GB, core: 0, nproc: 7, nice: -5, oom_score_adj: 3}
+      no_new_privs: true
+      limits:
+        {nofile: 100, as: 1 GB, core: 0, nproc: 7, nice: -5, oom_score_adj: 3,
+         memory_max: 64 MB, pids_max: 9, cpu_max: 0.5}
       logs: {rotation: 1 MB, retention: 2}
       capabilities: [greeting, 5]
       description: says things
       stop_signal: int
       warm: 2
+      acl: {may_call: [/a, ">"], may_cast: [], may_publish: [5.>]}
+      mailbox: {limit: 7, on_full: drop_oldest}
+      sockets: [{name: 8, listen: "tcp://127.0.0.1:80", backlog: 5, mode: 0660}]
 """)
     )
     bot = config.tree.children[1]
@@ -81,17 +105,25 @@ tree:
     assert (bot.enabled, bot.restart, bot.shutdown) == (False, Restart.TRANSIENT, "brutal_kill")
     assert (bot.significant, bot.readiness, bot.start_timeout) == (True, Readiness.NOTIFY, None)
     assert bot.backoff == Backoff(initial=1, factor=3, max=120, jitter=0.5, reset_after=3600)
+    assert bot.ready == Ready(tcp="127.0.0.1:8080", log="^open", delay=2.0)
+    assert bot.watchdog == Watchdog(idle=10.0, busy=1800.0)
     assert bot.on_limit is OnLimit.PARK
     assert bot.needs == (Need(child="other"), Need(child="/other", condition=Condition.COMPLETED))
     assert bot.env == {"A": "1.10", "B": "no", "C": ""}
     assert (bot.env_file, bot.cwd) == (f"{here}/bot.env", f"{here}/sub")
     assert (bot.user, bot.group, bot.umask) == ("1000", "staff", 0o27)
+    assert bot.no_new_privs
     assert bot.limits == Limits(
-        nofile=100, address_space=10**9, core=0, nproc=7, nice=-5, oom_score_adj=3
-    )
+        nofile=100, address_space=10**9, core=0, nproc=7, nice=-5, oom_score_adj=3,
+        memory_max=64 * 10**6, pids_max=9, cpu_max=0.5,
+    )  # fmt: skip
     assert bot.logs == Logs(rotation=10**6, retention=2)
     assert (bot.capabilities, bot.description) == (("greeting", "5"), "says things")
     assert (bot.stop_signal, bot.warm) == ("SIGINT", 2)
+    assert bot.acl == Acl(may_call=("/a", ">"), may_cast=(), may_publish=("5.>",))
+    assert bot.mailbox == Mailbox(limit=7, on_full=OnFull.DROP_OLDEST)
+    http = ListenSocket(name="8", listen="tcp://127.0.0.1:80", backlog=5, mode=0o660)
+    assert bot.sockets == (http,)
     assert config.tree.children[0].command == ("sleep", "5")
 
 
@@ -108,6 +140,7 @@ host:
   http: {listen: "[::1]:8420"}
   logs: {rotation: 5 MB, retention: 3, total_bytes: 1 GB}
   env_file: .env
+  policy: [{agents: /guests/>, may_call: [/lobby]}, {agents: ">", may_publish: [a.*]}]
 tree: {}
 """)
     ).host
@@ -115,7 +148,36 @@ tree: {}
     assert (host.name, host.run_dir, host.state_dir) == ("h", f"{here}/r", "/s")
     assert host.log_dir == os.path.expanduser("~/l")
     assert (host.preload, host.http, host.env_file) == (("a.b", "c"), "[::1]:8420", f"{here}/.env")
+    assert host.policy == (
+        PolicyRule(agents="/guests/>", acl=Acl(may_call=("/lobby",))),
+        PolicyRule(agents=">", acl=Acl(may_publish=("a.*",))),
+    )
     assert host.logs == Logs(rotation=5_000_000, retention=3, total_bytes=10**9)
+
+
+def test_an_agent_may_intercept_what_is_for_others(write: Write) -> None:
+    text = 'version: 1\ntree: {children: [{id: a, agent: "m:C", intercepts: [/b, /c/>]}]}\n'
+    assert load(write(text)).tree.children[0].intercepts == ("/b", "/c/>")
+
+
+def test_what_is_null_asks_for_nothing(write: Write) -> None:
+    tree = load(
+        write("""
+version: 1
+defaults: {watchdog: {idle: 5s}}
+tree:
+  children:
+    - {id: a, command: [a], ready: {tcp: null, log: null, delay: 0s}, watchdog: {busy: 1m}}
+    - {id: b, command: [b], ready: {tcp: 8080}, watchdog: null}
+    - {id: c, command: [c], ready: {tcp: "8080"}, watchdog: {idle: null}}
+    - {id: group, supervisor: {}}
+""")
+    ).tree
+    a, b, c, group = tree.children
+    assert (a.ready, a.watchdog) == (Ready(), Watchdog(idle=5.0, busy=60.0))
+    assert (b.ready, b.watchdog) == (Ready(tcp=8080), None)
+    assert (c.ready, c.watchdog) == (Ready(tcp=8080), Watchdog())
+    assert (group.ready, group.watchdog) == (Ready(), None)
 
 
 def test_flags_of_a_supervisor_reach_it(write: Write) -> None:
@@ -195,6 +257,31 @@ def test_logs_of_a_child_begin_with_those_of_the_host(write: Write) -> None:
         )
     ).tree
     assert tree.children[0].logs == Logs(rotation=5_000_000, retention=9)
+
+
+def test_what_is_kept_out_of_logs_is_a_list_or_one_pattern(write: Write) -> None:
+    config = load(
+        write(
+            "version: 1\nhost: {logs: {redact: default, max_age: 7d}}\n"
+            'tree: {children: [{id: a, agent: "m:C", logs: {redact: ["x=.", "7"]}},\n'
+            '{id: b, agent: "m:C", logs: {max_age: infinity}}]}\n'
+        )
+    )
+    week = 7 * 86400.0
+    assert config.host.logs == Logs(redact=("default",), max_age=week)
+    assert config.tree.children[0].logs == Logs(redact=("x=.", "7"), max_age=week)
+    assert config.tree.children[1].logs == Logs(redact=("default",), max_age=None)
+
+
+def test_a_build_command_runs_where_the_file_is_and_has_a_limit(write: Write) -> None:
+    file = write(
+        'version: 1\ntree: {children: [{id: a, agent: "m:C", build: {command: [make, 7]}},\n'
+        '{id: b, agent: "m:C", build: {command: [make], cwd: sub, timeout: infinity}}]}\n'
+    )
+    a, b = load(file).tree.children
+    assert a.build == Build(command=("make", "7"), timeout=600.0)
+    assert b.build is not None
+    assert (b.build.timeout, b.build.cwd) == (None, os.path.abspath("sub"))
 
 
 def test_an_included_file_brings_one_child_to_its_supervisor(write: Write) -> None:
@@ -282,8 +369,21 @@ def test_problems_of_a_dict_name_the_key_alone() -> None:
 def test_data_that_contains_itself_is_refused() -> None:
     tree: dict[str, object] = {}
     tree["children"] = [{"id": "again", "supervisor": tree}]
-    with pytest.raises(ConfigError, match="nested too deep"):
+    with pytest.raises(ConfigError, match="supervisors are nested deeper than 50"):
         from_data({"tree": tree})
+
+
+def test_as_many_supervisors_may_be_nested_as_the_message_says(tmp_path: Path) -> None:
+    file = tmp_path / "deep.yaml"
+    for depth in (DEEPEST, DEEPEST + 1):
+        tree = "{children: [{id: leaf, command: [a]}]}"
+        for _ in range(depth):
+            tree = f"{{children: [{{id: s, supervisor: {tree}}}]}}"
+        file.write_text(f"version: 1\ntree: {tree}\n")
+        if depth == DEEPEST:
+            load(str(file))
+    with pytest.raises(ConfigError, match=f"supervisors are nested deeper than {DEEPEST}"):
+        load(str(file))
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 5])

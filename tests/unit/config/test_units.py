@@ -6,13 +6,8 @@ import math
 
 import pytest
 
-from supervisor_tree.config.units import (
-    format_duration,
-    format_size,
-    parse_duration,
-    parse_size,
-    shown,
-)
+from supervisor_tree.config.units import format_duration, format_size, parse_duration, parse_size
+from supervisor_tree.core.values import shown
 
 
 @pytest.mark.parametrize(
@@ -22,6 +17,7 @@ from supervisor_tree.config.units import (
         ("5s", 5.0),
         ("2m", 120.0),
         ("1h", 3600.0),
+        ("30d", 30 * 86400.0),
         ("0s", 0.0),
         ("1.5s", 1.5),
         ("5 s", 5.0),
@@ -35,10 +31,10 @@ def test_a_duration_is_read_as_seconds(written: object, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["5", "5 parsecs", "-5s", "", "s", "1d", "5S", -1, True, None, [], {}, math.nan, "٣s"],
+    ["5", "5 parsecs", "-5s", "", "s", "1w", "5S", -1, True, None, [], {}, math.nan, "٣s"],
 )
 def test_what_is_no_duration_is_refused_with_examples(written: object) -> None:
-    with pytest.raises(ValueError, match="must be a duration such as 250ms, 5s, 2m or 1h, not "):
+    with pytest.raises(ValueError, match="must be a duration such as 250ms, 5s, 2m, 1h or 30d"):
         parse_duration(written)
 
 
@@ -86,7 +82,7 @@ def test_a_size_that_no_kernel_can_take_is_refused(written: object) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(0.25, "250ms"), (5, "5s"), (120, "2m"), (3600, "1h"), (90, "90s"), (0, "0s")],
+    [(0.25, "250ms"), (5, "5s"), (120, "2m"), (3600, "1h"), (172800, "2d"), (90, "90s"), (0, "0s")],
 )
 def test_a_duration_is_written_in_its_largest_whole_unit(seconds: float, written: str) -> None:
     assert format_duration(seconds) == written

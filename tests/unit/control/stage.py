@@ -11,9 +11,11 @@ from itertools import count
 from typing import Any
 
 from supervisor_tree.control.events import EventLog
+from supervisor_tree.control.holds import Asker, Hold, HoldVerbs
 from supervisor_tree.control.operations import Operations
 from supervisor_tree.core.actions import (
     Action,
+    HoldChanged,
     Publish,
     Reply,
     SetTimer,
@@ -53,6 +55,8 @@ class StagedRequest:
     def __init__(self, verb: str, **args: Any) -> None:
         self.id = 1
         self.verb = verb
+        self.uid = 1000
+        self.pid = 99
         self.args = args
         self.answered = False
         self.value: Any = None
@@ -79,18 +83,23 @@ class StagedHost:
         )
         self.run_dir = run_dir
         self.pid = 4711
+        self.left_out: list[dict[str, Any]] = []
         self.phase = "starting"
         self.clock = 100.0
         self.tree = Tree()
         self.log = EventLog("demo", "life-1")
-        self.operations = Operations(self)
+        self.operations = Operations(self, HoldVerbs(self).verbs)
         self.slow: set[str] = set()
+        self.lacking: list[str] = []  # what slow children are not ready without
         self.stubborn: set[str] = set()
         self.signals: list[tuple[str, int, int]] = []
         self.deadlines: list[tuple[float, Callable[[], None]]] = []
         self.shutdown_timeout: float | str | None = "not asked"
         self.ended = False
         self.on_publish: Callable[[dict[str, Any]], None] = lambda event: None
+        self.held: dict[str, Hold] = {}
+        self.full = False  # nothing can be remembered
+        self._askers: dict[int, Asker | None] = {}
         self._answers: dict[int, Callable[[Any], None]] = {}
         self._requests = count(1)
         self._pids = count(1_000_000)  # above any real one
@@ -145,6 +154,8 @@ class StagedHost:
             "config": None,
             "run_dir": self.run_dir,
             "log_dir": f"{self.run_dir}/logs",
+            "logs": {"problem": ""},
+            "left_out": self.left_out,
             "uptime_s": self.clock - 100.0,
         }
 
@@ -154,12 +165,27 @@ class StagedHost:
     def wall(self) -> float:
         return 1_700_000_000.0 + self.clock
 
+    def unmet(self, path: str) -> list[str]:
+        return self.lacking
+
     def said(self, path: str) -> str:
         return "working" if path == "/a" else ""
 
-    def submit(self, make: Callable[[int], Stimulus], answer: Callable[[Any], None]) -> None:
+    def holds(self) -> dict[str, Hold]:
+        return self.held
+
+    def holds_problem(self) -> str:
+        return "no room" if self.full else ""
+
+    def submit(
+        self,
+        make: Callable[[int], Stimulus],
+        answer: Callable[[Any], None],
+        asker: Asker | None = None,
+    ) -> None:
         number = next(self._requests)
         self._answers[number] = answer
+        self._askers[number] = asker
         self.handle(make(number))
 
     def signal_child(self, path: str, generation: int, number: int) -> None:
@@ -205,8 +231,16 @@ class StagedHost:
                 self.deadlines.append((at, lambda: self.handle(TimerFired(key))))
             case Publish(event):
                 self.publish(event)
+            case HoldChanged(path, None, _):
+                del self.held[path]
+            case HoldChanged(path, bool(down), request):
+                by = self._askers[request] or Asker("")
+                self.held[path] = Hold(
+                    path=path, down=down, since="now", verb=by.verb, uid=by.uid, why=by.why
+                )
             case Reply(request, result):
-                self._answers.pop(request)(result)
+                kept = ("ok", "unremembered") if self.full and result[0] == "ok" else result
+                self._answers.pop(request)(kept)
             case TreeEnded():
                 self.ended = True
             case _:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor_tree import errors
-from supervisor_tree.control.wire import (
+from supervisor_tree.wire import (
     MalformedFrame,
     error_frame,
     error_of,
@@ -130,3 +130,8 @@ def test_an_event_has_its_path_as_topic():
     topic, body = event_frames(event)
     assert topic == b"/chat/bot"
     assert read_event(body) == event
+
+
+def test_text_that_is_no_utf8_is_shown_and_not_refused() -> None:
+    frame = reply_frame(1, "ok", {"command": "daemon \udcff"})
+    assert read_reply(frame) == (1, "ok", {"command": "daemon \\udcff"})

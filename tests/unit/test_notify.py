@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor_tree.agents.notify import Notifier, _one_line, _socket_address
+from supervisor_tree.notify import Notifier, _one_line, _socket_address
 
 
 def test_without_a_socket_every_notice_is_lost_in_silence() -> None:
