@@ -2,7 +2,7 @@
 
 * Nothing is left behind: a process, descriptor, thread or socket file that outlives the
   session fails it, by name, with the test that made it.
-* The pure tiers (unit, transcripts, properties) neither fork, nor open a socket, nor
+* The pure tiers (unit, transcripts, properties, fuzz) neither fork, nor open a socket, nor
   sleep, nor signal: the interpreter itself refuses, through an audit hook.
 * REQUIRE_ALL=1: whatever would be skipped fails.  CI runs so.
 """
@@ -21,9 +21,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
+
+# No test is judged by the clock, and an example's 200 ms would be.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 ROOT = Path(__file__).parent.parent
-PURE_TIERS = ("unit", "transcripts", "properties")
+PURE_TIERS = ("unit", "transcripts", "properties", "fuzz")
 DEADLINE_S = 5.0  # how long after the last test a process may still be ending
 
 # The Debian package of each program that a test may need.
@@ -35,6 +40,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "make": "make",
     "git": "git",
+    "linux.uml": "user-mode-linux",
 }
 
 

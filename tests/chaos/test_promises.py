@@ -19,10 +19,14 @@ import pytest
 
 import supervisor_tree
 from supervisor_tree import ChildSpec, SupervisorSpec
+from supervisor_tree.core.specs import Backoff, Restart, StartMode
 from supervisor_tree.embed import RunningTree
+from supervisor_tree.errors import TimedOut
 
 GONE_S = 2.0  # the promise; the tests allow for a busy machine on top
 BUSY_S = 3.0
+KILLS = int(os.environ.get("CHAOS_KILLS", "60"))
+CHILDREN = int(os.environ.get("CHAOS_CHILDREN", "20"))
 
 # A child with a grandchild in a session of its own and one that has forked twice.
 FAMILY = (
@@ -55,8 +59,10 @@ def waits(ctx):
 
 
 @contextmanager
-def running(tmp_path: Path, *children: ChildSpec) -> Iterator[RunningTree]:
-    spec = SupervisorSpec(children=children, intensity=1000)
+def running(
+    tmp_path: Path, *children: ChildSpec, start: StartMode = StartMode.SEQUENTIAL
+) -> Iterator[RunningTree]:
+    spec = SupervisorSpec(children=children, intensity=1_000_000, start=start)
     with supervisor_tree.run(
         spec, run_dir=tmp_path / "run", log_dir=tmp_path / "logs", state_dir=tmp_path / "state"
     ) as tree:
@@ -93,6 +99,29 @@ def is_gone(pid: int) -> bool:
 
 def row(tree: RunningTree, path: str) -> dict[str, Any]:
     return tree.status(path)[0]
+
+
+def floods(ctx):
+    """More than a pipe holds, then it is done."""
+    with open(ctx.args["go"], "rb") as go:
+        go.read()
+    for number in range(20_000):
+        print(number, "x" * 80)
+
+
+def test_a_frozen_logger_is_replaced_and_holds_no_child_up(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    flood = ChildSpec(id="flood", agent=floods, args={"go": str(go)}, restart=Restart.TRANSIENT)
+    with running(tmp_path, flood) as tree:
+        logger = row(tree, "/_/logger")
+        os.kill(logger["pid"], signal.SIGSTOP)
+        go.write_bytes(b"now")
+        wait_until(lambda: is_gone(logger["pid"]), 10, "the frozen logger is ended")
+        wait_until(lambda: row(tree, "/flood")["state"] == "stopped", 10, "the child is done")
+    text = (tmp_path / "logs" / "flood.log").read_text()
+    assert [int(line.split("|")[1].split()[0]) for line in text.splitlines()] == list(range(20_000))
+    assert "the logger does not answer" in (tmp_path / "logs" / "host.log").read_text()
 
 
 @pytest.mark.kills_the_root
@@ -240,14 +269,57 @@ def test_a_second_host_is_told_who_holds_the_run_directory(tmp_path: Path) -> No
         assert row(tree, "/a")["generation"] == 1
 
 
+def test_a_command_that_is_not_there_is_tried_again_with_delays_and_holds_nobody_up(
+    tmp_path: Path,
+) -> None:
+    """Restarts without a limit: each costs a delay, and the host answers all the while."""
+    missing = ChildSpec(
+        id="missing",
+        command=("no-such-program",),
+        restart=Restart.PERMANENT,
+        backoff=Backoff(initial=0.01, factor=2.0, max=0.1, jitter=0.0),
+    )
+    other = ChildSpec(id="other", agent=waits)
+    with running(tmp_path, missing, other, start=StartMode.CONCURRENT) as tree:
+        wait_until(lambda: row(tree, "/missing")["restarts"] >= 10, 20, "ten more attempts")
+        assert row(tree, "/other")["generation"] == 1
+        tree.restart("/other")
+        tree.stop("/missing")
+        told = [event for event in replayed(tree) if event["path"] == "/missing"]
+    delays = [event["delay_s"] for event in told if event["event"] == "child_backoff"]
+    assert delays[:6] == [0.01, 0.02, 0.04, 0.08, 0.1, 0.1]
+    reasons = {event["reason"]["term"][1] for event in told if event["event"] == "child_exited"}
+    assert len(reasons) == 1
+    assert "cannot execute 'no-such-program': not found on PATH" in reasons.pop()
+
+
+def test_an_order_about_one_child_waits_for_no_other(tmp_path: Path) -> None:
+    """Under `start: concurrent`, a file's default; a sequential supervisor blocks as OTP's does."""
+    script = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+    stubborn = ChildSpec(id="stubborn", command=("sh", "-c", script), shutdown=1000.0)
+    others = [ChildSpec(id=f"c{n}", agent=waits) for n in range(3)]
+    log = tmp_path / "logs" / "stubborn.log"
+    with running(tmp_path, stubborn, *others, start=StartMode.CONCURRENT) as tree:
+        wait_until(lambda: log.exists() and "up" in log.read_text(), 10, "it ignores SIGTERM")
+        with pytest.raises(TimedOut):
+            tree.stop("/stubborn", timeout=0.1)
+        assert row(tree, "/stubborn")["state"] == "stopping"
+        tree.restart("/c0", "/c1")
+        tree.stop("/c2")
+        assert [row(tree, f"/c{n}")["generation"] for n in range(3)] == [2, 2, 1]
+        assert row(tree, "/stubborn")["state"] == "stopping"
+        tree.kill("/stubborn")
+        tree.wait_for("/stubborn", "stopped")
+
+
 def test_random_kills_leave_a_tree_that_is_equal_to_the_cores_picture(tmp_path: Path) -> None:
-    """A minute's worth of kills in a few seconds; the long form is a benchmark's business."""
-    children = [ChildSpec(id=f"c{n}", command=("sleep", "1000")) for n in range(20)]
+    """CHAOS_KILLS=12000 CHAOS_CHILDREN=200: the whole promise, which takes ten minutes."""
+    children = [ChildSpec(id=f"c{n}", command=("sleep", "1000")) for n in range(CHILDREN)]
     with running(tmp_path, *children) as tree:
         root = psutil.Process(tree.pid)
         descriptors = root.num_fds()
-        for round in range(60):
-            victim = row(tree, f"/c{round % 20}")["pid"]
+        for round in range(KILLS):
+            victim = row(tree, f"/c{round % CHILDREN}")["pid"]
             if victim is not None:
                 with suppress(ProcessLookupError):
                     os.kill(int(victim), signal.SIGKILL)
@@ -255,13 +327,13 @@ def test_random_kills_leave_a_tree_that_is_equal_to_the_cores_picture(tmp_path: 
         def picture_is_true() -> bool:
             shown = {entry["pid"] for entry in tree.status() if entry["ready"] and entry["pid"]}
             real = {pid for pid, command in marked(tmp_path).items() if command == "sleep 1000"}
-            return len(shown) == 20 and shown == real
+            return len(shown) == CHILDREN and shown == real
 
         wait_until(picture_is_true, 15, "the core's picture is the kernel's")
         seqs = [event["seq"] for event in replayed(tree)]
         assert seqs == list(range(1, len(seqs) + 1))
         kills = sum(event["event"] == "child_exited" for event in replayed(tree))
-        assert kills >= 20
+        assert kills >= KILLS // 3
         zombies = [p for p in root.children(recursive=True) if p.status() == psutil.STATUS_ZOMBIE]
         assert zombies == []
         wait_until(lambda: root.num_fds() <= descriptors + 2, 10, "descriptors are let go")

@@ -67,7 +67,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_line_that_is_shown_can_be_parsed(line):
-    from supervisor_tree.cli.parser import parse  # noqa: PLC0415
+    from supervisor_tree.cli.parsing import parse  # noqa: PLC0415
 
     assert parse(shlex.split(line))
 
@@ -77,3 +77,13 @@ def test_every_link_to_a_file_leads_somewhere(page):
     targets = [link for link in LINK.findall(page.read_text()) if "://" not in link]
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_test_that_a_page_names_is_there(page):
+    text = page.read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    assert named <= set(re.findall(r"def (test_\w+)\(", tests))
+    places = re.findall(r"`(tests/[\w/.]+)`", text)
+    assert [place for place in places if not (ROOT / place).exists()] == []

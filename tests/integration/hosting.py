@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,39 @@ COMMAND = str(Path(sys.executable).parent / "supervisor-tree")
 
 
 class RunningHost:
-    """`supervisor-tree run CONFIG`.  Leave its context and it is gone, whatever has happened."""
+    """`supervisor-tree WORDS run FLAGS CONFIG`; leave its context and it is gone in any case.
 
-    def __init__(self, config: Path, directory: Path) -> None:
+    `through` is the command that becomes the host, or starts it as its own; `options` are
+    more of Popen's.
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        directory: Path,
+        *words: str,
+        through: Sequence[str] = (),
+        flags: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         self.run_dir = directory / "run"
         self._output = directory / "host.out"
+        self._errors = directory / "host.err"
         environment = {
             **os.environ,
             "XDG_STATE_HOME": str(directory / "state"),
             "SUPERVISOR_TREE_RUN_DIR": str(self.run_dir),
             "FROM_HOST": "host",
         }
-        with self._output.open("wb") as output:
+        with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [COMMAND, "run", str(config)],
+                [*through, COMMAND, *words, "run", *flags, str(config)],
                 cwd=config.parent.parent if config.parent.name == "conf" else config.parent,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=errors if words else subprocess.STDOUT,
+                **options,
             )
 
     def __enter__(self) -> RunningHost:
@@ -56,6 +71,11 @@ class RunningHost:
     def output(self) -> str:
         """What the host has said on its terminal."""
         return self._output.read_text(errors="replace")
+
+    @property
+    def errors(self) -> str:
+        """What it has said beside that, if it was given words of its own."""
+        return self._errors.read_text(errors="replace")
 
     def tell(self, *words: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """One command line; its exit code is the caller's to judge."""

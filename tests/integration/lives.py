@@ -12,12 +12,13 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from supervisor_tree.agents.bootstrap import run_agent
+from supervisor_tree.agents.bootstrap import prepare, run_agent
 from supervisor_tree.core.exits import ExitReason, reason_of_status
 from supervisor_tree.core.specs import ChildSpec
 
@@ -46,8 +47,21 @@ class Life:
                 if key in notice and value in (None, notice[key]):
                     return notice
             read = len(self.notices)
-            text = self.inbox.recv(65536).decode()
-            self.notices.append(dict(line.split("=", 1) for line in text.splitlines()))
+            self.read_one()
+
+    def read_one(self) -> None:
+        """Take in one more notice."""
+        text = self.inbox.recv(65536).decode()
+        self.notices.append(dict(line.split("=", 1) for line in text.splitlines()))
+
+    def wait_until_it_sleeps(self) -> None:
+        """Until it waits in the kernel: a lock that is just about to be waited for, and so not
+        yet interrupted by a signal, is no concern of the code that is tested."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        deadline = time.monotonic() + DEADLINE_S
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, "it never sleeps"
+            os.sched_yield()
 
     def send(self, signum: int) -> None:
         signal.pidfd_send_signal(self.pidfd, signum)
@@ -120,7 +134,7 @@ class Lives:
             os.environ |= {
                 "NOTIFY_SOCKET": str(address),
                 "SUPERVISOR_TREE_RUN_DIR": str(self.directory),
-                "SUPERVISOR_TREE_DATA_DIR": str(self.directory),
+                "SUPERVISOR_TREE_DATA_DIR": str(self.directory / "data"),
             }
             child_spec = ChildSpec(id=path.rsplit("/", 1)[-1], agent=target, **spec)
             live(path, child_spec, extra, None if lease == "none" else lease_read, output)
@@ -154,7 +168,7 @@ def live(path: str, spec: ChildSpec, extra: Any, lease_fd: int | None, output: P
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
         for name in [name for name in sys.modules if name.split(".")[0] == "loguru"]:
             del sys.modules[name]  # another test of this session may have set it up
-        status = run_agent(path=path, generation=3, spec=spec, args=extra, lease_fd=lease_fd)
+        status = run_agent(prepare(lease_fd), path=path, generation=3, spec=spec, args=extra)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -15,9 +15,19 @@ from supervisor_tree.runtime.launcher import Exited, Launch, LaunchFailed, Spawn
 from supervisor_tree.spawner import procfs
 from supervisor_tree.spawner.client import SpawnerLauncher
 from supervisor_tree.spawner.remarks import Remark
+from supervisor_tree.spawner.spares import ANYONE
 from supervisor_tree.testing import Probe
 
-__all__ = ["DEADLINE_S", "Spawning", "alive", "gone_within", "read_all", "wait_for"]
+__all__ = [
+    "DEADLINE_S",
+    "Spawning",
+    "alive",
+    "gone_within",
+    "is_spare",
+    "marked",
+    "read_all",
+    "wait_for",
+]
 
 DEADLINE_S = 10.0
 
@@ -35,9 +45,17 @@ class Spawning:
         """Launch a program, or with `agent=` an agent."""
         environment = spec.pop("owned", {})
         args = spec.pop("extra", None)
+        code = spec.pop("code", 0)
+        cgroup = spec.pop("cgroup", None)
         child = ChildSpec(id=path.rpartition("/")[2], command=command or None, **spec)
         launch = Launch(
-            path=path, generation=generation, spec=child, args=args, environment=environment
+            path=path,
+            generation=generation,
+            spec=child,
+            args=args,
+            environment=environment,
+            code=code,
+            cgroup=cgroup,
         )
         self.launcher.launch(launch)
         return launch
@@ -86,14 +104,34 @@ class Spawning:
         assert gone_within(2.0, marked(self.instance)), "processes with the mark are left"
 
 
-def marked(instance: str) -> list[int]:
+def marked(instance: str, *, spares: bool = True) -> list[int]:
     """Pids of all processes that bear the mark of this instance."""
     found = []
     for pid in procfs.everyone():
         mark = procfs.environ_mark(pid)
-        if mark is not None and mark.startswith(f"{instance}:"):
+        ours = mark is not None and mark.startswith(f"{instance}:")
+        if ours and (spares or not is_spare(instance, pid)):
             found.append(pid)
     return found
+
+
+def spares(spawning: Spawning, path: str, wanted: int) -> list[int]:
+    """Pids of the spares of a path, once there are so many and all stand at their gate."""
+    found: list[int] = []
+
+    def are_there() -> bool:
+        title = f"supervisor-tree: {path} (spare)"
+        children = procfs.children_of(spawning.launcher.pid)
+        found[:] = [pid for pid in children if procfs.command_line(pid) == title]
+        return len(found) == wanted
+
+    spawning.probe.until(are_there, f"{wanted} spares of {path}")
+    return found
+
+
+def is_spare(instance: str, pid: int) -> bool:
+    """Whether it waits to become any agent."""
+    return procfs.environ_mark(pid) == f"{instance}:{ANYONE}:0"
 
 
 def read_all(fd: int) -> str:

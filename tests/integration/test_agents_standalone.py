@@ -18,9 +18,11 @@ import pytest
 
 from supervisor_tree.agents import Agent, Context, Ignore, dump_target
 from supervisor_tree.core.exits import ExitKind
+from supervisor_tree.notify import Notifier
 from tests.integration.lives import Life, Lives
 
 Start = Callable[..., Life]
+DEADLINE_S = 10.0
 
 
 @pytest.fixture
@@ -266,6 +268,7 @@ def test_a_stop_during_init_ends_the_start_without_terminate(
 ) -> None:
     life = start(target)
     life.wait_for("STATUS", "in init")
+    life.wait_until_it_sleeps()
     life.send(signal.SIGTERM)
     assert life.reason().kind is ExitKind.SHUTDOWN
     assert "READY" not in life.said()
@@ -397,7 +400,7 @@ def test_a_forked_child_of_an_agent_may_be_ended_alone(start: Start) -> None:
         child = os.fork()
         if child == 0:
             signal.alarm(10)
-            os.write(up_write, b"!")  # CPython drops signals that come while it forks
+            os.write(up_write, b"!")  # it has let go of its parent's handlers
             stopping.wait()
             os._exit(1)
         os.read(up_read, 1)
@@ -485,3 +488,34 @@ def test_an_agent_runs_where_nobody_listens(start: Start) -> None:
     life.inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     assert life.end() == 0
     assert life.output() == "ran\n"
+
+
+def test_a_sender_waits_for_room_and_finds_a_socket_that_was_bound_anew(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify.sock")
+    with bound(address) as receiver:
+        notifier = Notifier(address)
+        while notifier.send({"STATUS": "x"}):
+            pass
+        sender = threading.Thread(target=notifier.ready)
+        sender.start()
+        heard = receiver.recv(100)
+        while b"READY=1" not in heard:
+            heard = receiver.recv(100)
+        sender.join(DEADLINE_S)
+        assert not sender.is_alive()
+        # poll(2) tells of room at the receiver's only to a socket that is connected to it.
+        assert notifier._socket is not None
+        assert notifier._socket.getpeername() == address
+    Path(address).unlink()
+    with bound(address) as successor:
+        assert notifier.status("again")
+        assert successor.recv(100) == b"STATUS=again"
+    Path(address).unlink()
+    notifier.close()
+
+
+def bound(address: str) -> socket.socket:
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind(address)
+    receiver.settimeout(DEADLINE_S)
+    return receiver

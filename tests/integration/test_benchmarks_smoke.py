@@ -23,7 +23,13 @@ def run_benchmarks(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("row", ["core", "status"])
+ROWS = [
+    *("core", "status", "bus-cast", "bus-call", "bus-restart"),
+    *("scale-watchdogs", "scale-apply", "scale-stats", "scale-logs"),
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_a_row_without_peers_comes_to_figures(row: str, tmp_path: Path) -> None:
     done = run_benchmarks(row, "--quick", "--no-peers", "--json", str(tmp_path / "figures"))
     assert done.returncode in (0, 1), done.stderr

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ tree:
     - {id: talker, command: [sh, -c, "echo one; echo two; echo three; exec sleep 1000"]}
     - {id: stubborn, command: [sh, -c, "trap '' TERM; while :; do sleep 0.1; done"], shutdown: 1s}
     - {id: loser, command: [sh, -c, "exit 3"], on_limit: park, enabled: false}
+    - {id: needy, command: [sleep, "1000"], needs: [loser], enabled: false}
     - {id: patient, command: [sleep, "1000"], backoff: {initial: 100ms}, shutdown: 2s}
     - id: group
       supervisor:
@@ -80,6 +82,19 @@ def line_with(stream: IO[str], wanted: str) -> str:
 
 
 # --- looking --------------------------------------------------------------------------------------
+
+
+def test_check_and_run_warn_of_a_setting_without_effect(tmp_path):
+    file = tmp_path / "web.yaml"
+    file.write_text("version: 1\nhost: {http: {listen: 127.0.0.1:8420}}\ntree: {}\n")
+    checked = subprocess.run(
+        [COMMAND, "check", str(file)], capture_output=True, text=True, check=True
+    )
+    assert "web.yaml:2:23: host.http.listen: has no effect" in checked.stderr
+    with RunningHost(file, tmp_path) as host:
+        host.wait_until_answering()
+        assert "warning: " in host.output
+        assert "host.http.listen: has no effect" in host.output
 
 
 def test_status_has_the_promised_shape(host):
@@ -150,6 +165,14 @@ def test_health_is_a_word_and_a_code(host):
     assert host.ask("health")["name"] == "cli"
 
 
+def test_doctor_says_how_many_descriptors_are_needed(host, nobody):
+    found = {one["check"]: one["message"] for one in host.ask("doctor")}
+    assert "needs 64 and four for each child" in found["descriptors"]
+    few = outcome(["prlimit", "--nofile=50:50", *nobody, "doctor"])
+    assert few.returncode == 1
+    assert "50 descriptors allowed, a host needs 64 and four for each child" in few.stdout
+
+
 def test_doctor_finds_a_healthy_host(host):
     result = host.tell("doctor")
     assert result.returncode == 0, result.stdout
@@ -209,8 +232,18 @@ def test_an_order_that_is_late_says_so_and_stands(host):
     late = host.tell("stop", "/stubborn", "--timeout", "100ms")
     assert late.returncode == 124
     assert "the order stands" in late.stderr
+    assert "(/stubborn is stopping)" in late.stderr
     assert host.tell("wait", "/stubborn", "--for", "stopped", "--timeout", "15").returncode == 0
     assert host.row("/stubborn")["state"] == "stopped"
+
+
+def test_a_start_that_is_late_says_what_the_child_waits_for(host):
+    try:
+        late = host.tell("start", "/needy", "--timeout", "1s")
+        assert late.returncode == 124
+        assert "/needy is stopped (waits for loser to be ready)" in late.stderr
+    finally:
+        host.tell("stop", "/needy")
 
 
 def test_an_order_stands_however_short_its_timeout_is(host):
@@ -272,6 +305,9 @@ def test_a_wait_ends_by_its_timeout(host):
     [
         (("stop", "/"), 2),
         (("stop", "/missing"), 4),
+        (("disable", "/"), 2),
+        (("stats", "/missing"), 4),
+        (("events", "/missing"), 4),
         (("restart", "/calm", "/missing"), 4),
         (("signal", "NONSENSE", "/calm"), 2),
         (("frobnicate",), 2),
@@ -285,6 +321,35 @@ def test_an_order_that_is_off_touches_nothing(host, words, code):
     assert result.stdout == ""
     assert result.stderr
     assert host.row("/calm")["pid"] == before["pid"]
+
+
+def test_all_verbs_say_alike_that_there_is_no_such_child(host):
+    said = {host.tell(verb, "/missing").stderr for verb in ("status", "stats", "events", "stop")}
+    assert said == {"supervisor-tree: no child has the path /missing; `status` lists them all\n"}
+    of_the_top = {host.tell(verb, "/").stderr.replace(verb, "VERB") for verb in ("stop", "disable")}
+    assert of_the_top == {"supervisor-tree: cannot VERB / itself; see `shutdown`\n"}
+
+
+def test_the_public_key_stands_alone_and_the_way_to_the_secret_beside_it(tmp_path):
+    made = outcome([COMMAND, "keys", "--dir", str(tmp_path / "k")])
+    assert len(made.stdout.split()) == 1
+    assert f"the secret key is in {tmp_path / 'k' / 'host.secret'}" in made.stderr
+    again = outcome([COMMAND, "--json", "keys", "--dir", str(tmp_path / "k"), "--force"])
+    assert again.stderr == ""
+
+
+def test_nothing_found_is_said_to_be_so(host):
+    for words, said in (
+        (("logs", "/calm", "--grep", "no such text"), "no lines"),
+        (("events", "/calm", "-n", "0"), "no events"),
+    ):
+        result = host.tell(*words)
+        assert (result.returncode, result.stdout, result.stderr) == (
+            0,
+            "",
+            f"supervisor-tree: {said}\n",
+        )
+        assert host.tell("--json", *words).stderr == ""
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -312,8 +377,12 @@ def test_events_are_followed_as_they_happen(host):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
         try:
-            host.tell("restart", "/other")
-            line_with(follower.stdout, "ready")
+            # It begins to follow in its own time; what was before that it does not show.
+            reading = threading.Thread(target=line_with, args=(follower.stdout, "ready"))
+            reading.start()
+            while reading.is_alive():
+                host.tell("restart", "/other")
+                reading.join(1.0)
         finally:
             follower.send_signal(signal.SIGINT)
         assert follower.wait(DEADLINE_S) == 130
@@ -336,7 +405,7 @@ def test_logs_are_the_last_lines_of_a_child(host):
     lines = lines_of_talker(host, "-n", "2")
     assert [line.rpartition("| ")[2] for line in lines] == ["two", "three"]
     last = json.loads(lines_of_talker(host, "-n", "1", "--json")[0])
-    assert (last["path"], last["stream"], last["text"]) == ("/talker", "out", "three")
+    assert (last["path"], last["stream"], last["text"]) == ("/talker", "stdout", "three")
     assert {"ts", "pid", "generation"} <= set(last)
 
 
@@ -435,11 +504,24 @@ def test_a_run_directory_too_long_for_a_socket_is_a_bad_configuration(tmp_path, 
 
 
 def test_logs_of_a_host_that_has_ended_are_read_by_directory(nobody, tmp_path):
-    (tmp_path / "a.log").write_text("2026-01-31T10:00:00.000Z /a out 7 #1 | last words\n")
+    (tmp_path / "a.log").write_text("2026-01-31T10:00:00.000Z /a stdout 7 #1 | last words\n")
     result = outcome([*nobody, "logs", "/a", "--log-dir", str(tmp_path)])
-    assert result.stdout == "2026-01-31T10:00:00.000Z out #1 | last words\n"
+    assert result.stdout == "2026-01-31T10:00:00.000Z stdout #1 | last words\n"
     missing = outcome([*nobody, "logs", "/b", "--log-dir", str(tmp_path)])
     assert missing.returncode == 4
+
+
+def test_logs_on_a_terminal_cannot_move_its_cursor(nobody, tmp_path):
+    line = "2026-01-31T10:00:00.000Z /a stderr 7 #1 | "
+    (tmp_path / "a.log").write_text(f"{line}\x1b[32mgreen\x1b[0m\x1b[2Jgone\n")
+    looking, writing = os.openpty()
+    command = [*nobody, "logs", "/a", "--log-dir", str(tmp_path)]
+    subprocess.run(command, stdout=writing, check=True, timeout=30)
+    os.close(writing)
+    said = os.read(looking, 65_536)
+    os.close(looking)
+    assert b"\x1b[32mgreen\x1b[0m\\x1b[2Jgone" in said
+    assert "\x1b[2J" in outcome(command).stdout, "a pipe gets what the child wrote"
 
 
 def test_a_pipe_closed_by_its_reader_ends_a_command_in_silence(nobody):
@@ -464,3 +546,34 @@ def test_the_run_directory_is_the_flag_then_the_environment(host, tmp_path):
     assert outcome([COMMAND, "health"], env=there).returncode == 0
     elsewhere = outcome([COMMAND, "--run-dir", str(tmp_path / "run"), "health"], env=there)
     assert elsewhere.returncode == 69
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "code"),
+    [
+        (("status",), "NoHost", 69),
+        (("run", "gone.yaml"), "ConfigError", 78),
+        (("stauts",), "UsageError", 2),
+        (("show",), "UsageError", 2),
+        (("stop", "/a", "--timeout", "soon"), "UsageError", 2),
+    ],
+)
+def test_under_json_an_error_is_one_json_object(nobody, words, kind, code):
+    for command in ([*nobody, *words, "--json"], [nobody[0], "--json", *nobody[1:], *words]):
+        result = outcome(command)
+        assert (result.returncode, result.stdout) == (code, "")
+        error = json.loads(result.stderr)["error"]
+        assert (error["type"], error["exit_code"]) == (kind, code)
+        assert error["message"]
+
+
+def test_text_that_the_terminal_has_no_letters_for_is_escaped(tmp_path):
+    config = tmp_path / "größe.yaml"
+    config.write_text("version: 1\ntree: {children: []}\n")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = outcome([COMMAND, "check", str(config)], env=environment)
+    assert result.returncode == 0
+    assert "gr\\xf6\\xdfe.yaml: ok" in result.stdout

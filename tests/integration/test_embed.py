@@ -10,13 +10,21 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 import supervisor_tree
 from supervisor_tree import Agent, ChildSpec, SupervisorSpec
-from supervisor_tree.errors import ConfigError, NoHost, NoSuchChild, OperationFailed, TimedOut
+from supervisor_tree.errors import (
+    ConfigError,
+    NoHost,
+    NoSuchChild,
+    OperationFailed,
+    TimedOut,
+    UsageError,
+)
 
 SLEEPER = ("sleep", "1000")
 
@@ -88,9 +96,9 @@ def test_otps_verbs_have_otps_answers() -> None:
         pid = tree.start_child("/", sleeper("b"))
         assert [child[0] for child in tree.which_children("/")] == ["b", "a"]
         assert tree.which_children("/")[0] == ("b", pid, "worker")
-        with pytest.raises(OperationFailed, match="already_started"):
+        with pytest.raises(OperationFailed, match="start_child of /b is refused: "):
             tree.start_child("/", sleeper("b"))
-        with pytest.raises(OperationFailed, match="running"):
+        with pytest.raises(OperationFailed, match="delete_child of /b is refused: running"):
             tree.delete_child("/", "b")
         tree.terminate_child("/", "b")
         assert tree.count_children("/") == {"specs": 2, "active": 1, "supervisors": 0, "workers": 2}
@@ -102,7 +110,7 @@ def test_otps_verbs_have_otps_answers() -> None:
         tree.delete_child("/", "b")
         with pytest.raises(OperationFailed, match="not_found"):
             tree.restart_child("/", "b")
-        with pytest.raises(OperationFailed, match="noproc"):
+        with pytest.raises(OperationFailed, match="which_children of /nowhere is refused: noproc"):
             tree.which_children("/nowhere")
 
 
@@ -204,11 +212,12 @@ def test_a_significant_child_ends_the_tree_with_its_own_code() -> None:
         assert tree.wait(20) == 3
 
 
-def test_a_tree_ends_when_the_embedding_program_is_killed() -> None:
+@pytest.mark.parametrize("flags", ["", ", wait_ready=False"])
+def test_a_tree_ends_when_the_embedding_program_is_killed(tmp_path: Path, flags: str) -> None:
     program = (
         "import supervisor_tree as st;"
         "spec = st.SupervisorSpec(children=(st.ChildSpec(id='a', command=('sleep', '1000')),));"
-        "tree = st.run(spec); rows = tree.status();"
+        f"tree = st.run(spec{flags}); tree.wait_for('/'); rows = tree.status();"
         "print(tree.pid, *[row['pid'] for row in rows if row['pid']], flush=True); input()"
     )
     with subprocess.Popen(
@@ -216,9 +225,92 @@ def test_a_tree_ends_when_the_embedding_program_is_killed() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     ) as embedding:
         assert embedding.stdout is not None
         pids = [int(word) for word in embedding.stdout.readline().split()]
         assert len(pids) == 2
         embedding.kill()
     assert all_gone(pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_specification_is_refused_with_all_its_problems_before_anything_is_started() -> (
+    None
+):
+    wrong = tree_of(
+        sleeper("a", shutdown=float("nan")),
+        ChildSpec(id="b", command="sleep 60"),  # type: ignore[arg-type]
+        sleeper("c", needs=(supervisor_tree.Need(child="nobody"),)),
+    )
+    with pytest.raises(ConfigError) as caught:
+        supervisor_tree.run(wrong)
+    assert [problem.key for problem in caught.value.problems] == ["/a shutdown", "/b command"]
+    with pytest.raises(ConfigError, match=r"/c needs\[0\]: must name .* not /nobody"):
+        supervisor_tree.run(tree_of(wrong.children[2]))
+
+
+def test_a_child_that_is_refused_at_run_time_leaves_the_tree_as_it_was() -> None:
+    with supervisor_tree.run(tree_of(sleeper("a"))) as tree:
+        before = pids_of(tree)
+        for spec, told in (
+            (sleeper("a/b"), "id: must begin"),
+            (sleeper("b", env={1: "x"}), r"/b env\[1\]: must be the name"),
+            ({"command": ["sleep", "60"]}, r"must be a ChildSpec, not a mapping; write ChildSpec"),
+            (None, "spec is missing"),
+        ):
+            with pytest.raises(UsageError, match=told):
+                tree.start_child("/", spec)  # type: ignore[arg-type]
+        for id in ("/a", before["/a"], None):
+            with pytest.raises(UsageError, match="id must"):
+                tree.terminate_child("/", id)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="args: must be plain data"):
+            tree.start_child("/", name="x", args={"x": object()})
+        assert pids_of(tree) == before
+
+
+def test_a_timeout_that_is_no_number_of_seconds_is_refused_and_changes_nothing() -> None:
+    spec = tree_of(sleeper("a"))
+    wrong: Any
+    for wrong in (float("nan"), "5", True):
+        with pytest.raises(UsageError, match="timeout must be a number of seconds"):
+            supervisor_tree.run(spec, start_timeout=wrong)
+    with supervisor_tree.run(spec) as tree:
+        before = pids_of(tree)
+        for wrong in (float("nan"), "5", True):
+            for call in (
+                lambda timeout: tree.stop("/a", timeout=timeout),
+                lambda timeout: tree.terminate_child("/", "a", timeout=timeout),
+                lambda timeout: tree.wait_for("/a", "stopped", timeout=timeout),
+                lambda timeout: next(tree.events(timeout=timeout)),
+                tree.wait,
+                tree.close,
+            ):
+                with pytest.raises(UsageError, match="timeout must be a number of seconds"):
+                    call(wrong)
+        assert pids_of(tree) == before
+
+
+def test_a_tree_is_closed_while_a_process_that_was_forked_from_the_program_lives_on() -> None:
+    program = """
+import os, signal, sys
+import supervisor_tree as st
+
+tree = st.run(st.SupervisorSpec(children=(st.ChildSpec(id="a", command=("sleep", "1000")),)))
+ours, its = os.pipe()
+pid = os.fork()
+if pid == 0:
+    tree.close()  # says nothing to the tree of another process
+    os.write(its, b"x")
+    signal.pause()
+os.read(ours, 1)
+print(len(tree.status()), flush=True)
+tree.close()
+print(tree.exit_code, tree.run_dir.parent.exists(), os.waitpid(pid, os.WNOHANG), flush=True)
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.splitlines() == ["2", "0 False (0, 0)"], done.stderr

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import supervisor_tree
+from supervisor_tree import ChildSpec, Strategy, SupervisorSpec
 from supervisor_tree.core.exits import ExitKind
+from supervisor_tree.errors import OperationFailed
 from tests.integration.lives import Life, Lives
 
 Start = Callable[..., Life]
@@ -71,23 +74,21 @@ def test_the_worker_can_be_stopped_while_it_works(start: Start) -> None:
     assert life.reason().kind is ExitKind.SHUTDOWN
 
 
-def test_bots_are_heard_in_the_room_and_outlive_it(start: Start) -> None:
-    room = start("examples.chat:Room", path="/chat/room")
-    room.wait_for("READY")
-    args = {"says": "hi", "every_s": 0.001}
-    bot = start("examples.chat:Bot", path="/chat/ping", args=args)
-    room.wait_for("STATUS", "3 lines")
-    assert room.output().splitlines()[:3] == ["INFO ping: hi"] * 3
-    room.send(signal.SIGKILL)
-    room.end()
-    successor = start("examples.chat:Room", path="/chat/room")
-    successor.wait_for("READY")  # the address of the killed one does not stand in its way
-    bot.send(signal.SIGTERM)
-    assert bot.reason().kind is ExitKind.SHUTDOWN
-    assert successor.said() == ["READY"]
+def test_bots_are_heard_in_the_room_and_join_its_successor() -> None:
+    bot = ChildSpec(id="ping", agent="examples.chat:Bot", args={"says": "hi", "every_s": 0.01})
+    room = ChildSpec(id="room", agent="examples.chat:Room")
+    spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=(room, bot))
+    with supervisor_tree.run(spec) as tree:
+        tree.subscribe("chat.>")
+        assert tree.receive(timeout=30).message == "/ping: hi"
+        assert tree.call("/room", "who") == ["/ping"]
+        tree.kill("/room")
+        ready = (e for e in tree.events(timeout=30) if e["event"] == "child_ready")
+        next(e for e in ready if (e["path"], e["generation"]) == ("/ping", 2))
+        assert tree.call("/room", "who") == ["/ping"]
 
 
-def test_without_a_room_no_bot_starts(start: Start) -> None:
-    life = start("examples.chat:Bot", args={"says": "hi"})
-    assert life.end() == 1
-    assert life.notices[0]["STATUS"].startswith("FileNotFoundError")
+def test_without_a_room_no_bot_starts() -> None:
+    bot = ChildSpec(id="ping", agent="examples.chat:Bot", args={"says": "hi"})
+    with pytest.raises(OperationFailed, match="NoProcess"):
+        supervisor_tree.run(SupervisorSpec(children=(bot,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.integration.hosting import RunningHost
@@ -22,9 +23,40 @@ def test_a_child_that_has_given_up_is_missing_and_says_why(tmp_path: Path) -> No
         while host.row("/typo")["state"] != "parked" or host.row("/done")["state"] != "stopped":
             assert host.process.poll() is None
         health = host.tell("health")
-        assert (health.returncode, health.stdout) == (1, "running (1 not ready)\n")
+        assert (health.returncode, health.stdout) == (1, "running (1 not ready: /typo)\n")
+        assert json.loads(host.tell("--json", "health").stdout)["missing"] == ["/typo"]
+        doctor = host.tell("doctor").stdout
+        assert "1 not ready: /typo" in doctor
+        assert "`explain /typo`" in doctor
         for words in (["status"], ["events", "-n", "100"]):
             shown = host.tell(*words).stdout
             assert "cannot execute 'no-such-program-here'" in shown, shown
         assert host.tell("stop", "/typo").returncode == 0
         assert host.tell("health").returncode == 0
+
+
+def test_of_several_orders_those_that_are_done_are_answers_and_those_that_fail_are_errors(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "host.yaml"
+    config.write_text(
+        "version: 1\n"
+        "tree:\n"
+        "  start: concurrent\n"
+        "  children:\n"
+        "    - {id: good, command: [sleep, '100'], enabled: false}\n"
+        "    - {id: typo, command: [no-such-program-here], enabled: false, on_limit: park,\n"
+        "       backoff: {initial: 60s, max: 60s}}\n"
+    )
+    with RunningHost(config, tmp_path) as host:
+        host.wait_until_answering()
+        told = host.tell("start", "/good", "/typo")
+        assert (told.returncode, told.stdout) == (1, "/good: started\n")
+        assert told.stderr.startswith("supervisor-tree: cannot start /typo: ")
+        assert "/good" not in told.stderr
+        assert host.tell("stop", "/typo").returncode == 0
+        as_json = host.tell("--json", "start", "/good", "/typo")
+        error = json.loads(as_json.stderr)["error"]
+        assert (as_json.returncode, as_json.stdout) == (1, "")
+        assert error["results"] == {"/good": "already"}
+        assert "no-such-program-here" in error["failures"]["/typo"]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
+import psutil
 import pytest
 
+import supervisor_tree
+from supervisor_tree import SupervisorSpec
 from supervisor_tree.errors import NoHost
 from tests.integration.hosting import COMMAND, RunningHost
 
@@ -63,16 +70,58 @@ def test_a_third_interrupt_does_not_wait_at_all(tmp_path: Path) -> None:
             host.process.send_signal(signal.SIGTERM)
         host.process.send_signal(signal.SIGCONT)
         assert host.process.wait(10) in (0, 130, 143)
+        assert not list(host.run_dir.glob("*.sock"))
+        with (host.run_dir / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_signal_without_a_meaning_changes_nothing(tmp_path: Path) -> None:
     config = write_config(tmp_path, "{id: a, command: [sleep, '100']}")
     with RunningHost(config, tmp_path) as host:
         host.wait_ready("/a")
-        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR1):
+        for number in (signal.SIGUSR2, signal.SIGUSR1):
             host.process.send_signal(number)
         assert host.row("/a")["generation"] == 1
         assert host.stop() == 0
+
+
+STRAY = ["ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "TRAP", "XCPU", "XFSZ", "PIPE"]
+
+
+def test_a_signal_sent_by_mistake_does_not_end_the_tree(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "{id: a, command: [sleep, '100']}")
+    with RunningHost(config, tmp_path) as host:
+        host.wait_ready("/a")
+        for number in (*(signal.Signals[f"SIG{name}"] for name in STRAY), signal.SIGRTMIN + 3):
+            host.process.send_signal(number)
+        assert host.row("/a")["generation"] == 1
+        assert host.stop() == 0
+    (log,) = (tmp_path / "state").rglob("host.log")
+    said = log.read_text()
+    for name in (*STRAY[:8], "RTMIN+3"):
+        assert f"SIG{name} is not used by this version; nothing was done" in said
+
+
+def test_a_root_that_is_being_started_is_not_ended_by_mistake(tmp_path: Path) -> None:
+    mine = psutil.Process()
+    before, started = set(mine.children()), Event()
+
+    def pester() -> None:
+        while not started.is_set():
+            for root in set(mine.children()) - before:
+                for name in STRAY:
+                    with suppress(ProcessLookupError):
+                        os.kill(root.pid, signal.Signals[f"SIG{name}"])
+
+    with ThreadPoolExecutor(1) as threads:
+        pestering = threads.submit(pester)
+        try:
+            with supervisor_tree.run(SupervisorSpec(), run_dir=tmp_path / "run") as tree:
+                started.set()
+                assert tree.exit_code is None
+        finally:
+            started.set()
+        pestering.result()
 
 
 def test_a_host_whose_terminal_is_closed_ends(tmp_path: Path) -> None:
@@ -110,3 +159,18 @@ def wait_for_line(host: RunningHost, *words: str) -> None:
     deadline = time.monotonic() + 10
     while not any(all(word in line for word in words) for line in host.output.splitlines()):
         assert time.monotonic() < deadline, host.output
+
+
+def test_the_first_interrupt_says_what_a_second_one_does_and_the_last_line_how_it_ended(
+    tmp_path: Path,
+) -> None:
+    config = write_config(tmp_path, "{id: a, command: [sleep, '100']}")
+    with RunningHost(config, tmp_path) as host:
+        host.wait_ready("/a")
+        assert host.stop(signal.SIGINT) == 0
+        told = host.output.splitlines()
+        said = "SIGINT: the tree is stopped in reverse order; a second one"
+        (line,) = [line for line in told if said in line]
+        assert line.split()[0].endswith("Z")
+        assert line.split()[1:3] == ["/", "SIGINT:"]
+        assert told[-1].endswith("has ended with exit code 0")

@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 
 from supervisor_tree.core.specs import Logs
-from supervisor_tree.runtime import logs as logs_module
-from supervisor_tree.runtime.logbook import Follower, LogLine, files_of, read_since, tail
-from supervisor_tree.runtime.logs import LogStreams
-from supervisor_tree.runtime.logwire import unread
+from supervisor_tree.runtime.logs import streams as logs_module
+from supervisor_tree.runtime.logs.book import LogLine, file_of, files_of, format_batch, prefix_of
+from supervisor_tree.runtime.logs.reader import Follower, read_since, tail
+from supervisor_tree.runtime.logs.streams import LogStreams
+from supervisor_tree.runtime.logs.wire import unread
 
 DEADLINE_S = 20.0
 BIG = Logs(rotation=1_000_000_000, retention=10, total_bytes=1_000_000_000)
@@ -32,7 +33,7 @@ LOGGER = """
 import json, sys
 from types import SimpleNamespace
 from supervisor_tree.agents.stopping import Stopping
-from supervisor_tree.runtime.logger import main
+from supervisor_tree.runtime.logs.logger import main
 import resource, signal
 stopping = Stopping()
 stopping.listen([signal.SIGTERM])
@@ -59,7 +60,7 @@ class Root:
     def __init__(self, directory: Path) -> None:
         self.log_dir = str(directory / "logs")
         self.directory = directory
-        self.streams = LogStreams()
+        self.streams = LogStreams(on_frozen=self.replace_logger)
         self.streams.listen(str(directory))
         self.logger: subprocess.Popen[bytes] | None = None
         self.children: list[subprocess.Popen[bytes]] = []
@@ -68,6 +69,7 @@ class Root:
     def start_logger(self, **args: object) -> subprocess.Popen[bytes]:
         args |= {"run_dir": str(self.directory), "log_dir": self.log_dir}
         self.logger = subprocess.Popen([sys.executable, "-c", LOGGER, json.dumps(args)])
+        self.streams.expect(self.logger.pid)
         return self.logger
 
     def connect(self, **args: object) -> None:
@@ -82,12 +84,20 @@ class Root:
         self.logger = None
         self.until(lambda: not self.streams.connected)
 
+    def replace_logger(self) -> None:
+        """What the rules do about a logger that takes nothing in."""
+        assert self.logger is not None
+        self.logger.kill()
+        self.logger.wait(DEADLINE_S)
+        self.start_logger()
+
     def pipe(self, path: str, logs: Logs | None = None, *, err: bool = False) -> int:
         """The write end of a new life's output."""
         read, write = os.pipe2(os.O_CLOEXEC)
         self.lives += 1
-        which = {"stderr": read} if err else {"stdout": read}
-        self.streams.attach(path, self.lives, 4000 + self.lives, logs=logs, **which)
+        out, error = (-1, read) if err else (read, -1)
+        pid = 4000 + self.lives
+        self.streams.attach(path, self.lives, pid, stdout=out, stderr=error, logs=logs)
         return write
 
     def child(self, path: str, code: str, *argv: str, logs: Logs | None = None) -> None:
@@ -150,9 +160,9 @@ def test_lines_of_both_streams_reach_the_file_of_their_path(root: Root) -> None:
         (line.stream, line.pid, line.generation, line.text) for line in root.lines("/chat/bot")
     }
     assert found == {
-        ("out", 4001, 1, "hello"),
-        ("out", 4001, 1, "world"),
-        ("err", 4002, 2, "oops"),
+        ("stdout", 4001, 1, "hello"),
+        ("stdout", 4001, 1, "world"),
+        ("stderr", 4002, 2, "oops"),
     }
     assert (root.streams.stats.lines, root.streams.stats.bytes) == (3, 17)
 
@@ -309,6 +319,39 @@ def test_all_files_together_stay_within_the_budget(root: Root) -> None:
     assert all(numbers(root, f"/w{number}")[-1] == 4999 for number in range(4))
 
 
+def test_what_nobody_has_written_for_long_is_deleted_and_the_rest_stays(root: Root) -> None:
+    now, day = time.time(), 86400.0
+    folder = Path(root.log_dir)
+    folder.mkdir()
+    for name, age in (("gone.log", 31), ("kept.log", 29), ("a.2027-01-15_08-00-00_000000.log", 9)):
+        (folder / name).write_text("old\n")
+        os.utime(folder / name, (now - age * day, now - age * day))
+    root.connect(max_age=30 * day)
+    out = root.pipe("/a", Logs(max_age=7 * day))
+    os.write(out, b"one\n")
+    os.close(out)
+    root.all_written()
+    root.until(lambda: not (folder / "gone.log").exists())
+    root.kill_logger()
+    root.connect(max_age=7 * day)
+    root.until(lambda: sorted(os.listdir(folder)) == ["a.log"])
+
+
+def test_a_file_of_old_lines_is_begun_anew_though_it_is_small(root: Root) -> None:
+    now, day = time.time(), 86400.0
+    old = prefix_of(now - 16 * day, "/a", "stdout", 1, 1)
+    Path(root.log_dir).mkdir()
+    Path(file_of(root.log_dir, "/a")).write_bytes(format_batch(b"of old", old))
+    root.connect()
+    out = root.pipe("/a", Logs(max_age=30 * day))
+    os.write(out, b"of today\n")
+    os.close(out)
+    root.all_written()
+    former, present = files_of(root.log_dir, "/a")
+    assert Path(former).read_text().endswith("of old\n")
+    assert Path(present).read_text().endswith("of today\n")
+
+
 def test_a_file_that_cannot_grow_costs_lines_and_says_so_but_blocks_no_child(root: Root) -> None:
     root.connect(file_size=50_000)
     out = root.pipe("/w", BIG)
@@ -371,13 +414,57 @@ def test_a_full_disk_costs_lines_until_there_is_room_again(tiny_disk: Path, root
     os.write(out, b"5000 end\n")
     os.close(out)
     root.all_written()
-    kept = [line for line in root.lines("/w") if line.stream == "out"]
+    kept = [line for line in root.lines("/w") if line.stream == "stdout"]
     notes = [line for line in root.lines("/w") if line.stream == "note"]
     assert all("No space left on device" in note.text for note in notes)
     dropped = sum(int(note.text.split()[1]) for note in notes)
     assert dropped > 0
     assert len(kept) + dropped == 5001
     assert kept[-1].text == "5000 end"
+
+
+def test_a_disk_that_has_become_read_only_costs_lines_until_it_is_mended(
+    tiny_disk: Path, root: Root
+) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    remount, read_only = 32, 1  # mount(2)
+    root.connect()
+    out = root.pipe("/w")
+    os.write(out, b"before\n")
+    root.until(lambda: root.texts("/w") == ["before"])
+    root.streams.reopen()  # a disk with a file that is being written is not remounted
+    root.until(lambda: not libc.mount(None, bytes(tiny_disk), None, remount | read_only, None))
+    os.write(out, b"meanwhile\n")
+    root.until(lambda: root.streams.stats.dropped == 1)
+    assert root.streams.stats.problem == "Read-only file system"
+    assert not libc.mount(None, bytes(tiny_disk), None, remount, None)
+    root.until(lambda: root.streams.stats.problem == "")
+    os.write(out, b"after\n")
+    os.close(out)
+    root.all_written()
+    told = "dropped 1 lines: Read-only file system"
+    assert root.texts("/w") == ["before", told, "after"]
+
+
+def test_a_file_that_cannot_be_opened_costs_lines_and_the_loss_is_told_at_once(root: Root) -> None:
+    problems: list[str] = []
+    root.streams.on_problem = problems.append
+    file = Path(file_of(root.log_dir, "/w"))
+    file.parent.mkdir()
+    file.symlink_to("/proc/self/mem")  # which cannot be appended to
+    root.connect()
+    out = root.pipe("/w")
+    os.write(out, b"one\ntwo\n")
+    root.until(lambda: root.streams.stats.dropped == 2)
+    assert problems == ["Invalid argument"]
+    root.kill_logger()
+    root.connect()
+    file.unlink()
+    os.write(out, b"three\n")
+    os.close(out)
+    root.all_written()
+    assert root.texts("/w")[-1] == "three"
+    assert root.streams.stats.problem == problems[-1] == ""
 
 
 def test_without_a_logger_children_go_on_and_the_loss_is_told(
@@ -407,6 +494,51 @@ def test_without_a_logger_children_go_on_and_the_loss_is_told(
     assert note.text == f"lost {lost} lines while no logger was running"
     assert lost == root.streams.stats.lost_lines > 0
     assert numbers(root, "/w") == list(range(lost, sent))
+
+
+def test_a_frozen_logger_is_replaced_and_no_line_is_lost(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs_module, "OUTAGE_S", DEADLINE_S)  # an interpreter has to start here
+    root.connect()
+    root.child("/w", WRITER, "w", "20000", logs=BIG)
+    root.until(lambda: bool(root.texts("/w")))
+    assert root.logger is not None
+    frozen = root.logger
+    frozen.send_signal(signal.SIGSTOP)
+    root.until(lambda: frozen.poll() is not None)
+    root.all_written()
+    assert numbers(root, "/w") == list(range(20_000))
+    assert root.streams.stats.lost_lines == 0
+
+
+def test_a_frozen_logger_that_cannot_be_ended_blocks_no_child(root: Root) -> None:
+    root.streams.on_frozen = lambda: None  # asleep in the kernel, where no signal reaches it
+    root.connect()
+    root.child("/w", WRITER, "w", "20000", logs=BIG)
+    assert root.logger is not None
+    root.logger.send_signal(signal.SIGSTOP)
+    root.until(lambda: root.children[0].poll() is not None)
+    assert root.streams.stats.lost_lines > 0
+    frozen = root.logger
+    root.connect()
+    frozen.kill()
+    frozen.wait(DEADLINE_S)
+    root.all_written()
+    written = [line for line in root.lines("/w") if line.stream == "stdout"]
+    assert len(written) + root.streams.stats.lost_lines == 20_000
+
+
+def test_a_logger_that_is_only_idle_is_left_alone(root: Root) -> None:
+    root.connect()
+    out = root.pipe("/a")
+    for number in range(4):
+        look = root.streams.due()
+        root.until(lambda look=look: root.streams.due() != look)
+        os.write(out, b"%d\n" % number)
+    os.close(out)
+    root.all_written()
+    assert root.streams.stats.connections == 1
 
 
 def test_a_log_file_that_was_moved_is_begun_anew(root: Root) -> None:
@@ -487,8 +619,8 @@ def test_what_no_logger_has_taken_is_written_when_the_host_ends(root: Root) -> N
 
 
 def test_another_process_cannot_pose_as_the_logger(root: Root) -> None:
-    root.streams.expect(1)
     process = root.start_logger()
+    root.streams.expect(1)
     root.until(lambda: process.poll() is not None)
     assert root.streams.stats.connections == 0
     root.logger = None
@@ -507,3 +639,65 @@ def test_a_thousand_streams_reach_their_files(root: Root) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert all(root.texts(f"/many/{number}") == [f"i am {number}"] for number in range(1000))
+
+
+SECRET = Logs(redact=(r"password=\S+",))
+
+
+def test_secrets_never_reach_the_file(root: Root) -> None:
+    root.connect()
+    out = root.pipe("/a", SECRET)
+    other = root.pipe("/b", Logs())
+    os.write(out, b"user=x password=hunter2\nfine\n")
+    os.write(other, b"password=known\n")
+    for end in (out, other):
+        os.close(end)
+    root.all_written()
+    assert root.texts("/a") == ["user=x [redacted]", "fine"]
+    assert root.texts("/b") == ["password=known"]
+
+
+def test_a_secret_that_a_silent_child_has_half_written_waits_for_its_end(root: Root) -> None:
+    root.connect()
+    out = root.pipe("/a", SECRET)
+    os.write(out, b"first\nlogin password=hun")
+    root.until(lambda: root.texts("/a") == ["first"])
+    root.kill_logger()
+    root.connect()
+    os.write(out, b"ter2 done\n")
+    os.close(out)
+    root.all_written()
+    assert root.texts("/a") == ["first", "login [redacted] done"]
+    assert not any(line.partial for line in root.lines("/a"))
+
+
+def test_a_secret_across_the_pieces_of_a_long_line_never_reaches_the_file(root: Root) -> None:
+    root.connect()
+    parts = 'line = ("x" * 65_500 + " password=" + "s" * 200 + " ") * 4'
+    root.child("/a", f"{parts}; print(line)", logs=SECRET)
+    root.all_written()
+    found = "".join(root.texts("/a"))
+    assert found == ("x" * 65_500 + " [redacted] ") * 4
+    assert len(root.texts("/a")) > 1
+
+
+def test_a_pattern_that_goes_astray_holds_up_nobody_and_lets_nothing_through(root: Root) -> None:
+    root.connect()
+    astray = Logs(redact=("(a+)+b", "password=\\S+"))
+    code = "for _ in range(2000): print('a' * 40 + 'c password=1', flush=False)"
+    root.child("/astray", code, logs=astray)
+    root.child("/w", WRITER, "w", "20000")
+    root.all_written()
+    assert numbers(root, "/w") == list(range(20_000))
+    assert len(root.texts("/astray")) == 2000
+    assert not any("password" in text for text in root.texts("/astray"))
+    assert root.streams.stats.connections == 1
+
+
+def test_what_the_root_writes_in_the_end_is_without_secrets_too(root: Root) -> None:
+    out = root.pipe("/a", SECRET)
+    os.write(out, b"password=hunter2 1\npassword=hun")
+    os.close(out)
+    root.streams.close(root.log_dir)
+    root.streams = LogStreams()
+    assert root.texts("/a") == ["[redacted] 1", "[redacted]"]

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from supervisor_tree.errors import AlreadyRunning
+from supervisor_tree.errors import AlreadyRunning, ConfigError
 from supervisor_tree.runtime.console import Console
 from supervisor_tree.runtime.lock import RunDirectoryLock, boot_id, start_ticks
 from supervisor_tree.runtime.notify import NotifySocket
 from supervisor_tree.runtime.state import StateFile, find_leftovers
+from tests.integration.hosting import COMMAND, RunningHost
 
 
 def test_a_second_holder_is_told_who_the_first_one_is(tmp_path: Path) -> None:
@@ -143,6 +147,113 @@ def test_descriptors_and_rubbish_in_datagrams_are_not_kept(tmp_path: Path) -> No
     notify.close()
 
 
+SLEEPER = "version: 1\ntree:\n  children:\n    - {id: a, command: [sleep, '100']}\n"
+
+
+def _deleted(host: RunningHost, *names: str) -> set[str]:
+    """Delete, and wait until it is there again; returns the names."""
+    for name in names:
+        (host.run_dir / name).unlink()
+    deadline = time.monotonic() + 20
+    while not all((host.run_dir / name).exists() for name in names):
+        assert time.monotonic() < deadline, host.output
+    return {path.name for path in host.run_dir.iterdir()}
+
+
+@pytest.mark.parametrize("limit", [20, 32, 63])
+def test_too_few_descriptors_are_refused_in_one_line(tmp_path: Path, limit: int) -> None:
+    (tmp_path / "host.yaml").write_text(SLEEPER)
+    command = [COMMAND, "--run-dir", str(tmp_path / "run"), "run", str(tmp_path / "host.yaml")]
+    result = subprocess.run(
+        ["prlimit", f"--nofile={limit}:{limit}", *command],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == ConfigError.exit_code
+    assert f"only {limit} file descriptors are allowed, a host needs 64" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("limit", [0, 10, 65535])
+def test_too_small_files_are_refused_in_one_line(tmp_path: Path, limit: int) -> None:
+    (tmp_path / "host.yaml").write_text(SLEEPER)
+    command = [COMMAND, "--run-dir", str(tmp_path / "run"), "run", str(tmp_path / "host.yaml")]
+    result = subprocess.run(
+        ["prlimit", f"--fsize={limit}", *command],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == ConfigError.exit_code
+    assert f"files may have {limit} bytes, a host needs 65536" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["control.sock", "events.sock", "notify.sock", "logger.sock"])
+def test_a_socket_that_is_deleted_is_made_anew(tmp_path: Path, name: str) -> None:
+    (tmp_path / "host.yaml").write_text(SLEEPER)
+    with RunningHost(tmp_path / "host.yaml", tmp_path) as host:
+        host.wait_ready("/a")
+        before = {path.name for path in host.run_dir.iterdir()}
+        assert _deleted(host, name) == before
+        host.wait_until_answering()
+        assert host.tell("restart", "/a").returncode == 0
+        logger = next(row for row in host.ask("status", "--all") if row["path"] == "/_/logger")
+        os.kill(logger["pid"], signal.SIGKILL)  # its next life is ready by two of these sockets
+        host.wait_ready("/_/logger")
+        assert host.row("/a")["generation"] == 2
+        assert f"made anew: {name}" in host.output
+        assert host.stop() == 0
+        assert [path.name for path in host.run_dir.iterdir()] == ["lock"]
+
+
+def test_a_deleted_run_directory_comes_back_and_the_children_live_on(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text(SLEEPER)
+    with RunningHost(tmp_path / "host.yaml", tmp_path) as host:
+        host.wait_ready("/a")
+        pid = host.row("/a")["pid"]
+        shutil.rmtree(host.run_dir)
+        host.wait_until_answering()
+        assert host.row("/a")["pid"] == pid
+        assert host.run_dir.stat().st_mode & 0o777 == 0o700
+        second = host.tell("run", str(tmp_path / "host.yaml"))
+        assert second.returncode == AlreadyRunning.exit_code
+        assert f"pid {host.process.pid}" in second.stderr
+        assert host.stop() == 0
+
+
+def test_a_host_whose_lock_was_deleted_is_found_by_what_it_has_written(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text(SLEEPER)
+    with RunningHost(tmp_path / "host.yaml", tmp_path) as host:
+        host.wait_ready("/a")
+        assert host.row("/a")["pid"]
+        host.process.send_signal(signal.SIGSTOP)  # it does not notice for now
+        (host.run_dir / "lock").unlink()
+        second = host.tell("run", str(tmp_path / "host.yaml"))
+        assert second.returncode == AlreadyRunning.exit_code, second.stderr
+        host.process.send_signal(signal.SIGCONT)
+        assert host.stop() == 0
+
+
+def test_a_host_whose_place_was_taken_gives_way(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text(SLEEPER)
+    with RunningHost(tmp_path / "host.yaml", tmp_path) as host:
+        host.wait_ready("/a")
+        host.process.send_signal(signal.SIGSTOP)
+        shutil.rmtree(host.run_dir)
+        host.run_dir.mkdir()
+        other = RunDirectoryLock(host.run_dir)
+        other.acquire(name="other", started="now")
+        host.process.send_signal(signal.SIGCONT)
+        assert host.process.wait(20) == AlreadyRunning.exit_code
+        assert "another has taken it" in host.output
+        assert json.loads(other.path.read_text())["name"] == "other"
+        other.release()
+
+
 def test_a_terminal_that_nobody_reads_does_not_hold_the_host_up() -> None:
     reader, writer = os.pipe()
     console = Console(writer)
@@ -153,6 +264,7 @@ def test_a_terminal_that_nobody_reads_does_not_hold_the_host_up() -> None:
     while console.waiting:
         text += os.read(reader, 65536)
         console.flush()
+    console.close()
     os.close(writer)
     while part := os.read(reader, 65536):
         text += part
@@ -170,4 +282,5 @@ def test_a_terminal_that_goes_away_is_written_to_no_more() -> None:
     console = Console(writer)
     console.write("anybody there?")
     assert not console.waiting
+    console.close()
     os.close(writer)

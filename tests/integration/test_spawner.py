@@ -15,7 +15,7 @@ import pytest
 
 from supervisor_tree.core.specs import Limits
 from supervisor_tree.spawner import procfs
-from tests.integration.spawning import Spawning, read_all, read_line
+from tests.integration.spawning import Spawning, read_all, read_line, spares
 
 AGENTS = str(Path(__file__).parent / "spawned")
 
@@ -215,7 +215,7 @@ def test_an_exec_that_fails_says_why(shared: Spawning, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"\0\1\2\3")
     (tmp_path / "data").chmod(0o755)
     for name, words in {
-        "no-such-program": "'no-such-program': not found on PATH (",
+        "no-such-program": "'no-such-program': not found on PATH",
         "/no/such/program": "there is no such file",
         f"{tmp_path}/plain": "permission denied",
         f"{tmp_path}": "it is a directory",
@@ -231,6 +231,7 @@ def test_running_out_of_descriptors_fails_the_launch_and_nothing_else() -> None:
     spawning = Spawning()
     spawning.launch("/first", "sleep", "1000")
     spawning.spawned("/first")
+    spares(spawning, "/", 1)  # after which there is nothing left to close or to fork
     pid = spawning.launcher.pid
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     in_use = len(os.listdir(f"/proc/{pid}/fd"))
@@ -302,9 +303,9 @@ def test_a_program_that_is_not_captured_writes_to_the_hosts_stderr(
 
 def test_a_root_that_does_not_listen_for_a_while_misses_nothing() -> None:
     spawning = Spawning()
-    for number in range(400):
-        spawning.launch(f"/{number}" + "x" * 1500, "true", agent=None)
-    spawning.probe.until(lambda: len(spawning.probe.seen) >= 800, "400 births and ends")
+    for number in range(60):  # their notices are more than the socket holds
+        spawning.launch(f"/{number}" + "x" * 10_000, "true", agent=None)
+    spawning.probe.until(lambda: len(spawning.probe.seen) >= 120, "60 births and ends")
     spawning.close()
 
 

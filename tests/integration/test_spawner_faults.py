@@ -6,12 +6,14 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from supervisor_tree.spawner.remarks import ModuleLeftOut, Preloaded
+from supervisor_tree.spawner.remarks import ModuleLeftOut, Preloaded, SpawnerLost
+from supervisor_tree.testing import Probe
 from tests.integration.spawning import Spawning, alive, marked, read_all, read_line
 
 TELL = """
@@ -76,6 +78,7 @@ def test_a_refresh_gives_a_module_that_was_left_out_another_chance(write: Write)
     spawning.remark(Preloaded)
     write(st_mended=TELL)
     spawning.launcher.refresh()
+    spawning.launcher.retire()
     assert spawning.remark(Preloaded).modules == ("st_mended",)
     spawning.close()
 
@@ -185,6 +188,52 @@ def test_a_frozen_spawner_is_abandoned_and_orders_are_carried_out() -> None:
     assert spawning.launcher.pid not in (0, frozen)
     spawning.launcher.kill("/kept", 1)
     assert spawning.exited("/kept").asked
+    spawning.close()
+
+
+def test_a_spawner_that_is_found_frozen_is_replaced_and_its_children_live_on() -> None:
+    spawning = Spawning()
+    for path in ("/ends", "/lives"):
+        spawning.launch(path, "sleep", "1000")
+    ends, lives = spawning.spawned("/ends"), spawning.spawned("/lives")
+    spawning.remark(Preloaded)
+    frozen = spawning.launcher.pid
+    os.kill(frozen, signal.SIGSTOP)
+    os.kill(ends.pid, signal.SIGKILL)
+    spawning.launch("/next", "true")
+    exited = spawning.exited("/ends")
+    assert (exited.pid, exited.signal, exited.asked) == (ends.pid, signal.SIGKILL, False)
+    assert spawning.exited("/next").code == 0
+    lost = spawning.remark(SpawnerLost)
+    assert (lost.pid, lost.frozen) == (frozen, True)
+    assert "did not answer" in lost.words
+    assert spawning.launcher.pid not in (0, frozen)
+    assert alive(lives.pid)
+    spawning.close()
+
+
+def test_a_spawner_is_not_ended_for_what_its_stopped_root_has_not_read() -> None:
+    """Nobody collects, for longer than a spawner may be silent."""
+    spawning = Spawning()
+    spawning.launch("/a", "sleep", "1000")
+    spawning.spawned("/a")
+    spawning.remark(Preloaded)
+    pid = spawning.launcher.pid
+    for _ in range(3):
+        subprocess.run(["sleep", "5"], check=True)
+        spawning.launcher.collect()
+    assert spawning.run("/b", "echo", "b") == "b\n"
+    assert spawning.launcher.pid == pid
+    spawning.close()
+
+
+def test_a_slow_import_is_no_freeze(tmp_path: Path) -> None:
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(9)\n")
+    spawning = Spawning(sys_path=[str(tmp_path)], preload=["slow_to_import"])
+    pid = spawning.launcher.pid
+    spawning.probe = Probe(spawning.launcher, 30.0)
+    assert spawning.remark(Preloaded).modules == ("slow_to_import",)
+    assert spawning.launcher.pid == pid
     spawning.close()
 
 

@@ -33,8 +33,8 @@ def write(directory: Path, name: str, text: str) -> None:
     (directory / f"{name}.py").write_text(text)
 
 
-def told(spawning: Spawning, path: str, module: str, generation: int = 1) -> str:
-    spawning.launch(path, agent=f"{module}:tell", generation=generation)
+def told(spawning: Spawning, path: str, module: str, generation: int = 1, *, code: int = 0) -> str:
+    spawning.launch(path, agent=f"{module}:tell", generation=generation, code=code)
     return read_line(spawning.spawned(path).stdout)
 
 
@@ -93,6 +93,7 @@ def test_a_refresh_brings_new_code_for_new_lives_and_ends_no_old_one(modules: Pa
     write(modules, "st_code", AGENT.format(version="'second'"))
     assert told(spawning, "/a", "st_code", 2) == "1 preloaded"  # as after a crash
     spawning.launcher.refresh()
+    spawning.launcher.retire()
     assert told(spawning, "/a", "st_code", 3) == "second preloaded"
     assert spawning.launcher.pid != first
     assert alive(first)
@@ -105,12 +106,34 @@ def test_a_refresh_brings_new_code_for_new_lives_and_ends_no_old_one(modules: Pa
     spawning.close()
 
 
+def test_a_life_runs_its_code_as_long_as_that_is_kept(modules: Path) -> None:
+    write(modules, "st_code", AGENT.format(version=1))
+    spawning = Spawning(sys_path=[str(modules)], modules=["st_code"])
+    first = spawning.launcher.pid
+    spawning.remark(Preloaded)
+    write(modules, "st_code", AGENT.format(version="'second'"))
+    spawning.launcher.refresh()
+    assert spawning.launcher.code == 1
+    assert told(spawning, "/old", "st_code", 1, code=0) == "1 preloaded"
+    assert told(spawning, "/new", "st_code", 1, code=1) == "second preloaded"
+    spawning.launcher.retire(keep=[0])
+    assert told(spawning, "/old", "st_code", 2, code=0) == "1 preloaded"
+    spawning.launcher.retire()
+    assert told(spawning, "/old", "st_code", 3, code=0) == "second preloaded"
+    for path, generation in (("/old", 1), ("/old", 2), ("/old", 3), ("/new", 1)):
+        spawning.launcher.stop(path, generation)
+        spawning.exited(path)
+    assert gone_within(5.0, [first])
+    spawning.close()
+
+
 def test_children_of_a_retired_spawner_survive_its_death(modules: Path) -> None:
     write(modules, "st_code", AGENT.format(version=1))
     spawning = Spawning(sys_path=[str(modules)], modules=["st_code"])
     told(spawning, "/old", "st_code")
     first = spawning.launcher.pid
     spawning.launcher.refresh()
+    spawning.launcher.retire()
     told(spawning, "/new", "st_code")
     second = spawning.launcher.pid
     os.kill(first, signal.SIGKILL)

@@ -12,7 +12,7 @@ import pytest
 
 from supervisor_tree.runtime.launcher import Exited, Leaked
 from supervisor_tree.spawner import procfs
-from tests.integration.spawning import Spawning, alive, read_line, wait_for
+from tests.integration.spawning import Spawning, alive, is_spare, read_line, wait_for
 
 # Forks once: the child goes on with `body`, the leader with `after`.  The child first says
 # who it is and waits to be orphaned only where the body says so.
@@ -200,9 +200,12 @@ def test_orphans_that_end_while_their_leader_lives_leave_no_zombies(
     spawned = spawning.spawned("/a")
     wait_for(done, "twenty orphans")
     pid = spawning.launcher.pid
-    spawning.probe.until(
-        lambda: procfs.children_of(pid) == [spawned.pid], "the spawner has only the leader"
-    )
+
+    def has_only_the_leader() -> bool:
+        children = procfs.children_of(pid)
+        return [one for one in children if not is_spare(spawning.instance, one)] == [spawned.pid]
+
+    spawning.probe.until(has_only_the_leader, "the spawner has only the leader")
     spawning.launcher.kill("/a", 1)
     spawning.exited("/a")
 

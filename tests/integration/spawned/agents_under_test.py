@@ -10,7 +10,8 @@ from typing import Any
 
 
 def tell_descriptors(_ctx: Any) -> None:
-    # The agent's runtime has opened two since: its watch on the lease, its stop event.
+    # The agent's runtime has opened its own since: its watch on the lease, its stop event, and
+    # both ends of the pipe that signals wake it by.
     seen = [fd for fd in os.listdir("/proc/self/fd") if int(fd) <= 3]
     others = [
         os.readlink(f"/proc/self/fd/{fd}")
@@ -18,7 +19,9 @@ def tell_descriptors(_ctx: Any) -> None:
         if int(fd) > 3 and os.path.lexists(f"/proc/self/fd/{fd}")
     ]
     lease = "pipe" if stat.S_ISFIFO(os.fstat(3).st_mode) else "?"
-    own = {os.readlink("/proc/self/fd/3"), "anon_inode:[eventfd]"}
+    wakeup = signal.set_wakeup_fd(-1)
+    names = {os.readlink(f"/proc/self/fd/{fd}") for fd in (3, wakeup)}
+    own = names | {"anon_inode:[eventfd]"}
     strange = [name for name in others if name not in own]
     print(*sorted(seen), f"lease={lease}", *strange)
 
@@ -72,3 +75,21 @@ def leave_a_daemon(ctx: Any) -> None:
 def tell_life(ctx: Any) -> None:
     print(os.environ["SUPERVISOR_TREE_GENERATION"], ctx.args["number"])
     ctx.stopping.wait()
+
+
+def tell_home(_ctx: Any) -> None:
+    print(*(os.environ[key] for key in ("HOME", "USER", "LOGNAME")))
+
+
+def try_to_be_root(_ctx: Any) -> None:
+    refused = []
+    for name, arguments in (
+        ("setresuid", (0, 0, 0)),
+        ("setresgid", (0, 0, 0)),
+        ("setgroups", ([0],)),
+    ):
+        try:
+            getattr(os, name)(*arguments)
+        except PermissionError:
+            refused.append(name)
+    print(*refused, end=": not permitted\n")
