@@ -60,13 +60,17 @@ class Report:
         return None
 
     def compare(self, ours: str, theirs: str, *, most: float = 0.0, least: float = 0.0) -> None:
-        """A figure: our median over theirs, and the goal that it is at most or at least so."""
+        """A figure: our median over theirs, and perhaps a goal: it is at most or at least so."""
         mine, other = self.median(ours), self.median(theirs)
         if mine is None or other is None:
             return
         what = f"{ours} / {theirs}"
-        make = at_most(what, mine / other, most) if most else at_least(what, mine / other, least)
-        self.figures.append(make)
+        if most:
+            self.figures.append(at_most(what, mine / other, most))
+        elif least:
+            self.figures.append(at_least(what, mine / other, least))
+        else:
+            self.figures.append(Figure(what, _number(mine / other, "x")))
 
 
 def at_most(what: str, value: float, goal: float, unit: str = "x") -> Figure:

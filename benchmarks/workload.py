@@ -8,7 +8,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CHECKOUT", "TRIVIAL", "USUAL", "Workload"]
+__all__ = ["CHECKOUT", "NOISY", "TRIVIAL", "USUAL", "Workload"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -49,4 +49,5 @@ def _base_interpreter() -> str:
 
 
 TRIVIAL = Workload("trivial", needs_packages=False)
+NOISY = Workload("noisy", needs_packages=False)
 USUAL = Workload("usual", needs_packages=True)

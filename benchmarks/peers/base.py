@@ -27,7 +27,8 @@ from benchmarks.workload import CHECKOUT, Workload
 
 __all__ = ["PEER_BIN", "Peer", "PeerFailed", "become_subreaper"]
 
-PEER_BIN = CHECKOUT / ".venv-bench" / "bin"  # where `make bench` puts what pip installs
+# Where `make bench` puts what pip installs, unless it is somewhere else.
+PEER_BIN = Path(os.environ.get("BENCH_PEERS", CHECKOUT / ".venv-bench")) / "bin"
 
 _MARK = "BENCHMARK_PEER"
 _PR_SET_CHILD_SUBREAPER = 36
@@ -126,6 +127,11 @@ class Peer(abc.ABC):
         """The process that was started first."""
         assert self._manager is not None, "not started"
         return self._manager.pid
+
+    @property
+    def manager(self) -> int:
+        """The process that looks after the children."""
+        return self.pid
 
     def wait_up(self, limit_s: float) -> list[Life]:
         """The first life of every child."""

@@ -52,7 +52,7 @@ class Ours(Peer):
 
     def start(self) -> None:
         config = self.directory / "host.yaml"  # JSON is YAML
-        config.write_text(json.dumps(self._config()), encoding="utf-8")
+        config.write_text(json.dumps(self.config()), encoding="utf-8")
         self.run([COMMAND, "run", str(config)])
 
     def client(self) -> ControlClient:
@@ -73,13 +73,8 @@ class Ours(Peer):
         (spawner,) = children_of(self.pid)
         return spawner
 
-    def _config(self) -> dict[str, Any]:
-        child: dict[str, Any] = {
-            "agent": self.workload.agent,
-            "args": {"fifo": str(self.lines.path)},
-        }
-        if self.warm:
-            child["warm"] = self.warm
+    def config(self) -> dict[str, Any]:
+        """The whole configuration."""
         return {
             "version": 1,
             "host": {"name": "bench"},
@@ -87,9 +82,19 @@ class Ours(Peer):
                 "strategy": "one_for_one",
                 "intensity": 1_000_000,
                 "period": "1s",
-                "children": [{"id": f"c{number}", **child} for number in range(self.count)],
+                "children": [self._child(number) for number in range(self.count)],
             },
         }
+
+    def _child(self, number: int) -> dict[str, Any]:
+        child: dict[str, Any] = {
+            "id": f"c{number}",
+            "agent": self.workload.agent,
+            "args": {"fifo": str(self.lines.path)},
+        }
+        if self.warm:
+            child["warm"] = self.warm
+        return child
 
 
 class OursWarm(Ours):

@@ -42,6 +42,11 @@ class Pm2(Peer):
         config.write_text(json.dumps({"apps": apps}), encoding="utf-8")
         self.run([self._pm2(), "start", str(config)])
 
+    @property
+    def manager(self) -> int:
+        """Its daemon; what was started has ended when all children are up."""
+        return int((self.directory / "pm2" / "pm2.pid").read_text(encoding="utf-8"))
+
     def ask_to_end(self) -> None:
         self.tell([self._pm2(), "kill"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.report import Options, Report
-from benchmarks.rows import core, idle, memory, restart, start, status
+from benchmarks.rows import bus, core, idle, logs, memory, restart, scale, start, status
 
 __all__ = ["ROWS"]
 
@@ -19,4 +19,13 @@ ROWS: dict[str, Callable[[Options], Report]] = {
     "memory": memory.run,
     "idle": idle.run,
     "status": status.run,
+    "scale-watchdogs": scale.watchdogs,
+    "scale-apply": scale.apply,
+    "scale-stats": scale.stats,
+    "scale-logs": logs.run,
+    "bus-cast": bus.cast,
+    "bus-call": bus.call,
+    "bus-publish": bus.publish,
+    "bus-shapes": bus.shapes,
+    "bus-restart": bus.restart,
 }

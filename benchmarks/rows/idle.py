@@ -17,7 +17,7 @@ _MB = 1_000_000
 
 
 def run(options: Options) -> Report:
-    """1,000 trivial children, watched for 30 s.  Watchdogs are not a part of it yet."""
+    """1,000 trivial children, looked at for 30 s; `scale-watchdogs` is the same with watchdogs."""
     count, span_s = (100, 2.0) if options.quick else (1000, 30.0)
     report = Report("idle", f"root and spawner with {count:,} idle children", "% of a core")
     with Ours(TRIVIAL, count) as host:

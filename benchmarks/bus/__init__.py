@@ -1,0 +1,1 @@
+"""The bus against the bare sockets below it, and against others who carry messages."""

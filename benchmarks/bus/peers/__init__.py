@@ -1,0 +1,1 @@
+"""Others who carry messages, each in a program of its own."""
