@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONFIG ?= conf/demo.yaml
-PURE := tests/unit tests/transcripts tests/properties
+PURE := tests/unit tests/transcripts tests/properties tests/fuzz
 PACKAGING := setup.cfg setup.py pyproject.toml
 
 .PHONY: run test check bench docs clean

@@ -19,13 +19,22 @@ from typing import Any
 import supervisor_tree
 from supervisor_tree import config
 from supervisor_tree.agents.stopping import Stopping
+from supervisor_tree.bus.speaker import Speaker
 from supervisor_tree.config.units import format_duration, format_size
 from supervisor_tree.core.actions import SetTimer
 from supervisor_tree.core.child import ChildState, StoryLine
 from supervisor_tree.core.exits import SHUTDOWN, ExitKind, ExitReason
 from supervisor_tree.core.life import CHILD_STIMULI, TRANSITIONS
 from supervisor_tree.core.lifecycle import EventName
-from supervisor_tree.core.specs import Backoff, ChildSpec, Logs, Need, OnLimit, SupervisorSpec
+from supervisor_tree.core.specs import (
+    Backoff,
+    Build,
+    ChildSpec,
+    Logs,
+    Need,
+    OnLimit,
+    SupervisorSpec,
+)
 from supervisor_tree.core.stimuli import (
     BootRequested,
     ChildExited,
@@ -55,7 +64,8 @@ ORDERS = (HoldRequested, ReleaseRequested, RestartRequested, KillRequested, Rese
 # What each event says.  A test keeps this list and the code's own equal.
 EVENTS = {
     EventName.HOST_STARTED: "The host is up: the first start of every child has had its "
-    "outcome, good or bad, or waits for a need. `child_ready` says who is ready.",
+    "outcome, good or bad, or waits for a need. `child_ready` says who is ready. `safe_mode`: none "
+    "was started.",
     EventName.HOST_STOPPING: "The host has been told to stop, or its tree has ended.",
     EventName.HOST_REEXEC: "The host replaces its own program. Not sent yet.",
     EventName.SPAWNER_STARTED: "A process that forks is there; after the first, a replacement.",
@@ -66,16 +76,25 @@ EVENTS = {
     EventName.CHILD_STOPPING: "It has been told to stop and has its `shutdown` time to do so.",
     EventName.CHILD_STOPPED: "It is down, and nothing is going to start it.",
     EventName.CHILD_BACKOFF: "It will be started again after `delay_s` seconds.",
-    EventName.CHILD_PARKED: "It has used up its restarts and stays down until `reset-failed`.",
-    EventName.CHILD_UNRESPONSIVE: "Its watchdog has run out. Not sent yet.",
+    EventName.CHILD_PARKED: "It has used up its restarts and stays down until `reset-failed`; or "
+    "(`safe_mode`) the host has not even begun to start it.",
+    EventName.CHILD_UNRESPONSIVE: "No sign of life for `silent_s` seconds: `budget` is "
+    "`idle`, or `busy` with `label`; `trigger`: it has asked for it. It is sent SIGABRT, so that "
+    "its log has its stacks, and its scope is killed; the rules restart it.",
     EventName.CHILD_LEAKED: "Processes had escaped from its scope; which, and whether they ended.",
     EventName.SUPERVISOR_RESTARTING: "A supervisor starts children anew by its strategy.",
     EventName.INTENSITY_REACHED: "More restarts than `intensity` within `period`.",
-    EventName.CONFIG_APPLIED: "A changed configuration is in force. Not sent yet.",
-    EventName.CONFIG_REJECTED: "A changed configuration was refused. Not sent yet.",
+    EventName.CONFIG_APPLIED: "A changed configuration is in force. `changes` counts them by their "
+    "actions, `failed` names the children whose new lives have failed.",
+    EventName.CONFIG_REJECTED: "A changed configuration was refused, and nothing of it was done; "
+    "or, with `child` and `goes_on`, an included file was left out: its child goes on as it was, "
+    "or is not there.",
     EventName.DRAIN_STARTED: "New work is refused. Not sent yet.",
     EventName.DRAIN_FINISHED: "No work is left. Not sent yet.",
-    EventName.DEAD_LETTER: "A message could not be delivered. Not sent yet.",
+    EventName.DEAD_LETTER: "A cast was given up: as many lives of its receiver have died over it "
+    "as `deaths` says. `number` is that of the letter that is kept.",
+    EventName.MESSAGE_REFUSED: "An agent has refused a message: `why` is `forged` (`sender` and "
+    "`pid` claimed to be `claimed`) or `not_allowed`.",
 }
 
 
@@ -176,7 +195,7 @@ def configuration_page() -> Iterator[str]:
         "A YAML file; `supervisor-tree check FILE` validates it and reports all its mistakes "
         "at once, and `supervisor-tree schema` prints the JSON Schema from which this page is "
         "made. Unknown and duplicate keys are mistakes. Durations are written `250ms`, `5s`, "
-        "`2m`, `1h` or `infinity`, sizes `64 KB`, `20 MB` or `1 GB`.\n"
+        "`2m`, `1h`, `30d` or `infinity`, sizes `64 KB`, `20 MB` or `1 GB`.\n"
     )
     found = parts(schema)
     for title, definition in found.items():
@@ -202,6 +221,7 @@ def configuration_page() -> Iterator[str]:
 # What the models leave to the core, which has the defaults.
 SPECS: dict[str, Any] = {
     "backoff": Backoff,
+    "build": Build,
     "child": ChildSpec,
     "defaults": ChildSpec,
     "hostlogs": Logs,
@@ -209,7 +229,7 @@ SPECS: dict[str, Any] = {
     "need": Need,
     "supervisor": SupervisorSpec,
 }
-SECONDS = ("initial", "max", "reset_after", "period", "start_timeout")
+SECONDS = ("initial", "max", "reset_after", "period", "start_timeout", "max_age", "timeout")
 BYTES = ("rotation", "total_bytes")
 
 
@@ -239,7 +259,7 @@ BESIDE = """\
 `~/.local/state/supervisor-tree/run` |
 | state directory | `host.state_dir`, `$STATE_DIRECTORY`, \
 `$XDG_STATE_HOME/supervisor-tree/NAME`, `~/.local/state/supervisor-tree/NAME` |
-| log directory | `host.log_dir`, `logs` in the state directory |
+| log directory | `host.log_dir`, `$LOGS_DIRECTORY`, `logs` in the state directory |
 
 One host runs in one run directory, and the default one does not depend on the host's name: a \
 second host of the same user needs `--run-dir`, and so does every command that is meant for it \
@@ -287,7 +307,7 @@ def referred(node: dict[str, Any]) -> str:
 
 
 # A pattern that only one kind of value has, and what that kind is called.
-PATTERNS = {"ms|s|m|h": "duration", "[bB]": "size"}
+PATTERNS = {"ms|s|m|h|d": "duration", "[bB]": "size"}
 
 
 def shown_type(value: dict[str, Any], definitions: dict[str, Any]) -> str:
@@ -321,13 +341,17 @@ def one_line(text: str | None) -> str:
 
 
 def command_line_page() -> Iterator[str]:
-    from supervisor_tree.cli.parser import build  # noqa: PLC0415
+    from supervisor_tree.cli.parsing import EXIT_CODES, RUN_ENDS, build  # noqa: PLC0415
 
     parser = build()
     yield "# Command line\n"
     yield "`supervisor-tree [--run-dir DIR] [--json] VERB ...`; both may also follow the verb.\n"
     yield from table("option", parser)
-    yield f"{one_line(parser.epilog)}\n"
+    yield "## Exit codes\n\n| code | |\n| ---: | --- |"
+    yield from (f"| {code} | {words} |" for code, words in EXIT_CODES)
+    yield "\n`run` ends with:\n\n| code | |\n| ---: | --- |"
+    yield from (f"| {code} | {words} |" for code, words in RUN_ENDS)
+    yield ""
     for name, verb in verbs(parser).items():
         yield f"## {name}\n"
         yield f"{verb.description}\n"
@@ -366,17 +390,13 @@ def words_of(action: argparse.Action) -> str:
     return names if action.nargs == 0 else f"{names} `{value}`"
 
 
-# Callbacks of the message bus, which is not joined to agents yet.
-NOT_CALLED = ("handle_call", "handle_cast", "handle_event", "handle_info")
-
-
 def python_page() -> Iterator[str]:
     yield "# Python\n"
     yield "All names are imported from `supervisor_tree`.\n"
-    yield from members("Agent", supervisor_tree.Agent, but=NOT_CALLED)
-    not_called = ", ".join(f"`{name}`" for name in NOT_CALLED)
-    yield f"{not_called} are there for messages between agents, and nothing calls them yet.\n"
-    yield from members("Context", supervisor_tree.Context)
+    yield from members("Agent", supervisor_tree.Agent, but=("takes_messages",))
+    yield from members("Context", supervisor_tree.Context, but=("close", "end", "open_bus"))
+    yield from members("The verbs of the bus", Speaker)
+    yield "`Context` and `RunningTree` both have them.\n"
     yield from members(
         "Context.stopping", Stopping, but=("close", "interruptible", "listen", "request")
     )
@@ -385,9 +405,10 @@ def python_page() -> Iterator[str]:
     yield from members("RunningTree", RunningTree, but=("begin",))
     yield "## Specifications\n"
     yield (
-        "`SupervisorSpec`, `ChildSpec`, `Backoff`, `Need`, `Limits` and `Logs` have the keys of "
-        "the [configuration](configuration.md) as keyword arguments, durations in seconds and "
-        "sizes in bytes. A word such as `one_for_all` may be given as text.\n"
+        "`SupervisorSpec`, `ChildSpec`, `Backoff`, `Build`, `Need`, `Ready`, `Watchdog`, `Limits`, "
+        "`Logs`, `Acl` and `Mailbox` have the keys of the [configuration](configuration.md) as "
+        "keyword arguments, durations in seconds and sizes in bytes. A word such as `one_for_all` "
+        "may be given as text.\n"
     )
     yield "## Errors\n\n| error | what it says | exit code |\n| --- | --- | ---: |"
     for name in supervisor_tree.__all__:

@@ -1,4 +1,4 @@
-"""A room and its bots: children that depend on an older sibling.
+"""A room and its bots, who speak over the bus: children that depend on an older sibling.
 
     id: chat
     supervisor:
@@ -8,68 +8,58 @@
         - {id: ping, agent: "examples.chat:Bot", args: {says: ping, every_s: 2}}
         - {id: pong, agent: "examples.chat:Bot", args: {says: pong, every_s: 3}}
 
-A bot connects to the room once, in its `init`.  When the room dies, its successor is
-a new socket that knows nothing of the bots: `rest_for_one` starts them anew, after it.
+A bot joins the room once, in its `init`.  When the room dies, its successor knows nobody who
+had joined: `rest_for_one` starts the bots anew, after it.
+
+    supervisor-tree subscribe 'chat.>'
+    supervisor-tree call /chat/room '"who"'
+    supervisor-tree cast /chat/room '"good evening"'
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-from pathlib import Path
+from typing import Any
 
 from supervisor_tree import Agent, Context
 
 __all__ = ["Bot", "Room"]
 
-LONGEST_LINE = 1_000  # bytes
+LONGEST_LINE = 1_000  # characters
 
 
 class Room(Agent):
-    """Logs each line that is said in it."""
+    """Logs each line that is said in it, and publishes it as `chat.said`."""
 
     def init(self, ctx: Context) -> None:
         self.ctx = ctx
-        self.address = _address()
-        self.address.unlink(missing_ok=True)  # of a life that was killed
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.socket.bind(str(self.address))
+        self.present: list[str] = []
         self.lines = 0
-        asyncio.get_running_loop().add_reader(self.socket, self.on_readable)
 
-    def on_readable(self) -> None:
-        line = self.socket.recv(LONGEST_LINE).decode(errors="replace")
+    def handle_call(self, request: Any, sender: Any) -> Any:
+        if request == "join":
+            self.present.append(sender.path)
+            return f"you are number {len(self.present)}"
+        if request == "who":
+            return self.present
+        raise ValueError(f'a room answers "join" and "who", not {request!r}')
+
+    def handle_cast(self, message: Any, sender: Any) -> None:
+        line = f"{sender.path}: {message}"[:LONGEST_LINE]
         self.lines += 1
         self.ctx.log.info(line)
+        self.ctx.publish("chat.said", line)
         self.ctx.notify(f"{self.lines} lines")
-
-    def terminate(self, reason: str) -> None:
-        asyncio.get_running_loop().remove_reader(self.socket)
-        self.socket.close()
-        self.address.unlink(missing_ok=True)
 
 
 class Bot(Agent):
     """Says `args["says"]` in the room every `args["every_s"]` seconds (default 5)."""
 
-    def init(self, ctx: Context) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.socket.connect(str(_address()))  # no room, no bot: a failed start
+    async def init(self, ctx: Context) -> None:
+        self.room = f"{ctx.path.rpartition('/')[0]}/room"
+        ctx.notify(await ctx.call(self.room, "join"))  # no room, no bot: a failed start
 
     async def run(self, ctx: Context) -> None:
-        line = f"{ctx.id}: {ctx.args['says']}".encode()
         while True:
-            try:
-                self.socket.send(line)
-            except OSError as error:  # the room is gone, and the supervisor knows already
-                ctx.log.warning(f"nobody hears me: {error}")
+            ctx.cast(self.room, ctx.args["says"])
             if await ctx.stopping.within(float(ctx.args.get("every_s", 5.0))):
                 return
-
-    def terminate(self, reason: str) -> None:
-        self.socket.close()
-
-
-def _address() -> Path:
-    return Path(os.environ["SUPERVISOR_TREE_RUN_DIR"], "chat-room.sock")
