@@ -83,8 +83,7 @@ class Bus:
         self._detours: set[Channel] = set()  # that go to another than their receiver
         self._passage: Passage | None = None
         self._monitors: dict[str, int] = {}
-        self._next_call = 0
-        self._ticks = 0
+        self._next_call = self._ticks = 0
         self._next_member: Counter[str] = Counter()
         self._publisher: Publisher | None = None
         self._subscriber: Subscriber | None = None
@@ -102,6 +101,7 @@ class Bus:
                 self._reception,
                 counters=self.counters,
                 on_fault=on_fault or self._fault_of_the_loop,
+                on_redelivered=self._keep_counts,
             )
             self._dispatcher.on_room = self._resume_events
         if self._reception is not None and self._dispatcher is not None:
@@ -143,8 +143,8 @@ class Bus:
         self._closed = True
         self._tick.cancel()
         self._unwatch()
+        self._keep_counts()
         if self._meter is not None:
-            self._meter.write(self.stats(), time.time())
             self._meter.close()
         for channel in {*self._channels.values(), *self._detours}:
             channel.close()
@@ -433,10 +433,14 @@ class Bus:
             self._reception.inbox.forget_gone()
         if self._passage is not None:
             self._passage.forget_gone()
-        if self._meter is not None:
-            self._meter.write(self.stats(), time.time())
+        self._keep_counts()
         if self._remarks is not None and self._ticks % _REMARK_TICKS == 0:
             self._remarks.tell(self.stats())
+
+    def _keep_counts(self) -> None:
+        """Once per tick, and before each redelivery: a message that kills is not counted later."""
+        if self._meter is not None:
+            self._meter.write(self.stats(), time.time())
 
 
 def _expire(future: asyncio.Future[bytes], what: str) -> None:

@@ -76,7 +76,7 @@ class Reception(NamedTuple):
 class Dispatcher:
     """One agent's handlers at work.  Nothing is handled before `begin`, nor after `end`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an agent has of the bus, joined in one place
         self,
         loop: asyncio.AbstractEventLoop,
         handlers: Any,
@@ -84,6 +84,7 @@ class Dispatcher:
         *,
         counters: Counter[str],
         on_fault: Callable[[BaseException], None],
+        on_redelivered: Callable[[], None],
     ) -> None:
         self.on_room: Callable[[], None] = lambda: None  # called when `crowded` is over
         self._loop = loop
@@ -91,6 +92,7 @@ class Dispatcher:
         self._reception = reception
         self._counters = counters
         self._on_fault = on_fault
+        self._on_redelivered = on_redelivered
         self.passage: Passing | None = None  # of who may intercept
         self._infos: deque[Any] = deque()
         self._busy = True  # until `begin`
@@ -220,6 +222,7 @@ class Dispatcher:
         self._counters["casts"] += 1
         if message.redelivered:
             self._counters["redelivered"] += 1
+            self._on_redelivered()
         TRACE.set(message.trace)
         origin = Origin(*entry.pair.sender, message.redelivered, message.trace)
         return self._handlers.handle_cast(value, origin)

@@ -37,8 +37,11 @@ class Echo(Agent):
                 return request
 
     def handle_cast(self, message: Any, sender: Any) -> None:
-        if message == "raise":
-            raise RuntimeError("a cast that nobody can handle")
+        match message:
+            case "raise":
+                raise RuntimeError("a cast that nobody can handle")
+            case "exit":
+                os._exit(3)
         self.casts.append(message)
 
 

@@ -20,6 +20,8 @@ import supervisor_tree
 from supervisor_tree import ChildSpec, SupervisorSpec
 from supervisor_tree.bus.directory import Down
 from supervisor_tree.bus.inbasket import Published
+from supervisor_tree.bus.meter import read_traffic
+from supervisor_tree.bus.place import inbox_name
 from supervisor_tree.core.specs import Strategy
 from supervisor_tree.embed import RunningTree
 from supervisor_tree.errors import (
@@ -133,6 +135,16 @@ def test_a_handler_of_a_cast_that_raises_ends_the_life_and_the_rules_go_on(start
     # It is redelivered until it has cost three lives, and what waited behind it is handled.
     assert until(lambda: answered(tree, "/echo", "casts"), "it goes on") == ["after"]
     assert tree.status("/echo")[0]["restarts"] == 3
+
+
+def test_a_cast_that_ends_life_after_life_at_once_is_counted_each_time(start) -> None:
+    tree = start(talker("echo", "Echo"))
+    tree.cast("/echo", "exit")
+    tree.cast("/echo", "after")
+    assert until(lambda: answered(tree, "/echo", "casts"), "it goes on") == ["after"]
+    found = read_traffic(tree.run_dir / "inbox", inbox_name("/echo"), time.time())
+    assert found is not None
+    assert found.redelivered >= 2
 
 
 def answered(tree: RunningTree, path: str, request: Any) -> Any:
