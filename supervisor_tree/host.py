@@ -391,7 +391,7 @@ class Host:
 
     def publish(self, event: LifecycleEvent) -> None:
         """Number the event, tell subscribers, the terminal and the host's log."""
-        self.members.touch(event.path)
+        self.members.heard(event)
         self.streams.heard(event)
         self.pid_files.heard(event)
         self.reloader.heard(event)

@@ -19,7 +19,7 @@ import zmq
 from supervisor_tree.bus.client import Bus
 from supervisor_tree.bus.directory import Change, Down, Joined, Left, Member
 from supervisor_tree.bus.mailbox import Sender
-from supervisor_tree.bus.table import MemberTable
+from supervisor_tree.bus.table import End, MemberTable
 from supervisor_tree.bus.ways import Interceptors
 from supervisor_tree.wire import (
     CONTROL_SOCKET,
@@ -188,7 +188,11 @@ class LiveDirectory:
         self._tell(Left(path) if now is None else Joined(now))
 
     def _reason(self, member: Member) -> str:
-        return self._reasons.pop(Sender(member.path, member.generation), "gone")
+        """From the event, or if the subscription did not hold yet, from the table."""
+        told = self._reasons.pop(Sender(member.path, member.generation), None)
+        end = self._table.last_end(member.path) if told is None else None
+        same = end is not None and end.generation == member.generation
+        return told or (end.reason if end is not None and same else "gone")
 
     def _tell(self, change: Change) -> None:
         for watcher in list(self._watchers):
@@ -221,7 +225,9 @@ class LiveDirectory:
     def _exited(self, path: str, event: Mapping[str, Any]) -> None:
         """Whoever is followed has ended, and its next life may have begun already."""
         generation = int(event.get("generation") or 0)
-        self._reasons[Sender(path, generation)] = _reason_text(event.get("reason") or {})
+        self._reasons[Sender(path, generation)] = End.of(
+            generation, event.get("reason") or {}
+        ).reason
         while len(self._reasons) > _REASONS_KEPT:
             del self._reasons[next(iter(self._reasons))]
         before = self._told[path]
@@ -238,13 +244,3 @@ class LiveDirectory:
         sock.setsockopt(zmq.RCVHWM, 10_000)
         sock.connect(f"ipc://{self._run_dir / name}")
         return sock
-
-
-def _reason_text(reason: Mapping[str, Any]) -> str:
-    """An exit reason as `Down` gives it: "normal", "shutdown", "signal 9", "status 1"."""
-    kind = str(reason.get("kind", "abnormal"))
-    if kind != "abnormal":
-        return kind
-    if reason.get("signal"):
-        return f"signal {reason['signal']}"
-    return f"status {reason.get('code')}"

@@ -6,6 +6,7 @@ message and no waiting, however many agents there are.
     header   magic, superseded, members, buckets, and     5 words of 8 bytes
              how many of the members intercept
     lives    generation << 32 | pid << 8 | flags          1 word per member
+    ends     generation << 32 | kind << 16 | number       1 word per member, how the last one was
     buckets  number of the member + 1, by hash of path    1 word each, open addressing
     offsets  of each member's facts, and of their end     1 word per member, and 1
     numbers  of the members that intercept                1 word each
@@ -23,8 +24,9 @@ import mmap
 import os
 import sys
 from array import array
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgpack
@@ -35,14 +37,15 @@ from supervisor_tree.bus.place import is_shared
 from supervisor_tree.bus.ways import Interceptors
 from supervisor_tree.core.specs import Acl, OnFull
 
-__all__ = ["Flag", "Life", "MemberTable", "TableWriter", "table_path"]
+__all__ = ["End", "Flag", "Life", "MemberTable", "TableWriter", "table_path"]
 
-_MAGIC = int.from_bytes(b"STMBRS02", sys.byteorder)
+_MAGIC = int.from_bytes(b"STMBRS03", sys.byteorder)
 _HEADER_WORDS = 5
 _SUPERSEDED = 1  # the number of its word
 _TAKING = 4
 _WORD = 8
 _RIGHTS = ("may_call", "may_cast", "may_publish", "may_subscribe")
+_KINDS = ("", "normal", "shutdown", "abnormal", "signal", "status")  # the last two are numbered
 _OPENINGS = 100  # of a table that is superseded each time, in one look
 
 
@@ -62,6 +65,22 @@ class Life(NamedTuple):
     flags: int = 0
 
 
+class End(NamedTuple):
+    """How a life has ended: "normal", "shutdown", "abnormal", "signal 9", "status 1"."""
+
+    generation: int
+    reason: str
+
+    @staticmethod
+    def of(generation: int, reason: Mapping[str, Any]) -> End:
+        """From the reason that an event carries."""
+        kind = str(reason.get("kind", "abnormal"))
+        signal, code = reason.get("signal"), reason.get("code")
+        if kind == "abnormal" and (signal or code is not None):
+            kind = f"signal {signal}" if signal else f"status {code}"
+        return End(generation, kind)
+
+
 def table_path(run_dir: Path) -> Path:
     """Where the table is."""
     return run_dir / "members"
@@ -73,6 +92,16 @@ def _pack_life(life: Life) -> int:
 
 def _unpack_life(word: int) -> Life:
     return Life(word >> 32, word >> 8 & 0xFFFFFF, word & 0xFF)
+
+
+def _pack_end(end: End) -> int:
+    kind, _, number = end.reason.partition(" ")
+    return (end.generation & 0xFFFFFFFF) << 32 | _KINDS.index(kind) << 16 | int(number or 0)
+
+
+def _unpack_end(word: int) -> End:
+    kind, number = _KINDS[word >> 16 & 0xFFFF], word & 0xFFFF
+    return End(word >> 32, f"{kind} {number}" if kind in _KINDS[-2:] else kind)
 
 
 def _hash(path: str) -> int:
@@ -90,6 +119,7 @@ class TableWriter:
         self._facts: dict[str, bytes] = {}
         self._interceptors: set[str] = set()
         self._lives: dict[str, Life] = {}
+        self._ends: dict[str, End] = {}
         self._numbers: dict[str, int] = {}
         self._map: mmap.mmap | None = None
         self._words: memoryview[int] | None = None
@@ -110,6 +140,7 @@ class TableWriter:
         """A member is no longer in the tree."""
         if self._facts.pop(path, None) is not None:
             self._lives.pop(path, None)
+            self._ends.pop(path, None)
             self._interceptors.discard(path)
             self._changed = True
 
@@ -128,6 +159,15 @@ class TableWriter:
         number = self._numbers.get(path)
         if number is not None and self._words is not None:
             self._words[_HEADER_WORDS + number] = _pack_life(life)
+
+    def set_end(self, path: str, end: End) -> None:
+        """How the last life of a member has ended; told before its life is set anew."""
+        if path not in self._facts:
+            return
+        self._ends[path] = end
+        number = self._numbers.get(path)
+        if number is not None and self._words is not None:
+            self._words[_HEADER_WORDS + len(self._numbers) + number] = _pack_end(end)
 
     def members(self) -> list[Member]:
         """All, in the order in which they joined."""
@@ -179,14 +219,15 @@ class TableWriter:
                 at = (at + 1) % buckets
             index[at] = number + 1
         taking = [number for path, number in numbers.items() if path in self._interceptors]
-        at = _WORD * (_HEADER_WORDS + count + buckets + count + 1 + len(taking))
+        at = _WORD * (_HEADER_WORDS + 2 * count + buckets + count + 1 + len(taking))
         offsets = [at]
         for facts in self._facts.values():
             at += len(facts)
             offsets.append(at)
         lives = [_pack_life(self._lives.get(path, Life())) for path in numbers]
+        ends = [_pack_end(self._ends.get(path, End(0, ""))) for path in numbers]
         head_words = [_MAGIC, 0, count, buckets, len(taking)]
-        words = [*head_words, *lives, *index, *offsets, *taking]
+        words = [*head_words, *lives, *ends, *index, *offsets, *taking]
         head = array("Q", words).tobytes()
         body = head + b"".join(self._facts.values())
         return body + bytes(-len(body) % _WORD), numbers
@@ -283,6 +324,15 @@ class MemberTable:
             present = self._present[path] = (word, _with_life(known[1], word))
         return present[1]
 
+    def last_end(self, path: str) -> End | None:
+        """How the last life of this path that is over has ended; None if that is not known."""
+        if self.member(path) is None:
+            return None
+        words, (number, _facts) = self._words, self._known[path]
+        assert words is not None
+        word = words[_HEADER_WORDS + words[2] + number]
+        return _unpack_end(word) if word else None
+
     def members(self) -> list[Member]:
         """All, in the order in which they joined."""
         words = self._current()
@@ -301,7 +351,7 @@ class MemberTable:
         if words is None:
             return ()
         if self._interceptors is None:
-            first = _HEADER_WORDS + 2 * words[2] + words[3] + 1
+            first = _HEADER_WORDS + 3 * words[2] + words[3] + 1
             numbers = words[first : first + words[_TAKING]]
             found = [self._facts_of(words, number) for number in numbers]
             self._interceptors = tuple((facts.path, facts.intercepts) for facts in found)
@@ -351,7 +401,7 @@ class MemberTable:
         count, buckets = words[2], words[3]
         at = _hash(path) % buckets
         for _ in range(buckets):
-            entry = words[_HEADER_WORDS + count + at]
+            entry = words[_HEADER_WORDS + 2 * count + at]
             if not entry:
                 return None
             facts = self._facts_of(words, entry - 1)
@@ -362,7 +412,7 @@ class MemberTable:
 
     def _facts_of(self, words: memoryview[int], number: int) -> Member:
         assert self._map is not None
-        first = _HEADER_WORDS + words[2] + words[3] + number
+        first = _HEADER_WORDS + 2 * words[2] + words[3] + number
         return _unpack_facts(self._map[words[first] : words[first + 1]])
 
 

@@ -17,9 +17,10 @@ from typing import Protocol
 from supervisor_tree.bus.directory import Member
 from supervisor_tree.bus.mailbox import Sender
 from supervisor_tree.bus.place import remove_inbox
-from supervisor_tree.bus.table import Flag, Life, TableWriter, table_path
+from supervisor_tree.bus.table import End, Flag, Life, TableWriter, table_path
 from supervisor_tree.core.child import ChildState
 from supervisor_tree.core.hosts import GATEWAY, seat_of
+from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.policy import PolicyRule, resolve
 from supervisor_tree.core.specs import Acl, ChildSpec, Kind, SupervisorSpec
 from supervisor_tree.core.tree import Tree
@@ -98,6 +99,13 @@ class Membership:
             if isinstance(spec, ChildSpec):
                 self._put(path, spec)
                 self._flush()
+
+    def heard(self, event: LifecycleEvent) -> None:
+        """An event about a child; how a life has ended is there before its next one begins."""
+        if event.event is EventName.CHILD_EXITED and event.path in self._known:
+            end = End.of(event.generation or 0, event.detail["reason"])
+            self._table.set_end(event.path, end)
+        self.touch(event.path)
 
     def touch(self, path: str) -> None:
         """Something about this child has changed."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from supervisor_tree.bus.directory import Member
 from supervisor_tree.bus.mailbox import Sender
-from supervisor_tree.bus.table import Flag, Life, MemberTable, TableWriter, table_path
+from supervisor_tree.bus.table import End, Flag, Life, MemberTable, TableWriter, table_path
 from supervisor_tree.core.specs import Acl, OnFull
 
 RICH = Member(
@@ -163,3 +163,40 @@ def test_a_reader_sees_what_a_dictionary_would_hold(tmp_path, changes):
         assert seen == model
     table.close()
     writer.close()
+
+
+ENDS = ("normal", "shutdown", "abnormal", "signal 9", "status 0", "status 255")
+
+
+@pytest.mark.parametrize("reason", ENDS)
+def test_the_end_of_a_life_is_read_as_it_was_told_also_from_the_next_table(writer, table, reason):
+    writer.put(Member(path="/a"))
+    writer.put(Member(path="/b"))
+    writer.flush()
+    assert table.last_end("/b") is None
+    writer.set_end("/b", End(3, reason))
+    writer.set_end("/nobody", End(1, "normal"))
+    assert table.last_end("/b") == End(3, reason)
+    assert table.last_end("/a") is table.last_end("/nobody") is None
+    writer.put(Member(path="/c"))
+    writer.flush()
+    assert table.last_end("/b") == End(3, reason)
+    writer.remove("/b")
+    writer.put(Member(path="/b"))
+    writer.flush()
+    assert table.last_end("/b") is None, "another child of that name"
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ({"kind": "normal", "code": 0}, "normal"),
+        ({"kind": "shutdown", "signal": 15}, "shutdown"),
+        ({"kind": "abnormal", "signal": 9, "code": None}, "signal 9"),
+        ({"kind": "abnormal", "code": 3, "signal": None}, "status 3"),
+        ({"kind": "abnormal"}, "abnormal"),
+        ({}, "abnormal"),
+    ],
+)
+def test_the_reason_of_an_event_in_two_words_at_most(reason, expected):
+    assert End.of(1, reason) == End(1, expected)
