@@ -20,7 +20,7 @@ from supervisor_tree.cli.output import colour, say
 from supervisor_tree.cli.wanting import wanted_words
 from supervisor_tree.control.render import status_table, table
 from supervisor_tree.control.sentences import sentences
-from supervisor_tree.control.words import clean, duration, exit_words, size
+from supervisor_tree.control.words import clean, duration, exit_words, size, term_words
 
 __all__ = ["explain", "show"]
 
@@ -53,12 +53,12 @@ def _show_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield "limits of its leading process"
         yield from _aligned((name, clean(value)) for name, value in facts["limits"].items())
+    yield ""
+    yield from _history(facts)
     if facts["environment"]:
         yield ""
         yield "environment"
         yield from _aligned(_variables(facts["environment"]))
-    yield ""
-    yield from _history(facts)
 
 
 def _process_table(processes: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -90,7 +90,11 @@ def _history(facts: Mapping[str, Any]) -> Iterator[str]:
     for line in facts["story"]:
         yield f"  {line['time']}  {line['from']} -> {line['to']}: {clean(line['cause'])}"
     if not facts["story"]:
-        yield "  nothing yet"
+        yield (
+            "  the root is there as long as the host is"
+            if facts["path"] == "/"
+            else "  nothing yet"
+        )
 
 
 def _messages(run_dir: Path, facts: Mapping[str, Any]) -> dict[str, int] | None:
@@ -112,7 +116,7 @@ def _state_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["last_exit"]:
         yield "last exit", exit_words(facts["last_exit"])
     if facts["error"]:
-        yield "last error", _words(facts["error"])
+        yield "last error", term_words(facts["error"])
     if facts["said"]:
         yield "says", clean(facts["said"])
     if facts["waiting_for"]:
@@ -174,14 +178,27 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield from _flat(item, f"{prefix}{key}.")
         elif key == "children":
             yield f"{prefix}{key}", ", ".join(clean(child["id"]) for child in item)
+        elif key == "umask":
+            yield f"{prefix}{key}", f"{item:03o}"
         else:
             yield f"{prefix}{key}", _words(item)
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, list):
-        return clean(" ".join(str(item) for item in value))
-    return "by default" if value == {} else clean(value)
+    """As the configuration has it."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list() if any(isinstance(item, dict) for item in value):
+            return ", ".join(
+                " ".join(f"{key}: {_words(part)}" for key, part in item.items()) for item in value
+            )
+        case list():
+            return clean(" ".join(str(item) for item in value))
+        case {} if not value:
+            return "by default"
+        case _:
+            return clean(value)
 
 
 def _aligned(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:

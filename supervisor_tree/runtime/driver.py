@@ -298,7 +298,8 @@ class Driver:
         if budget is not None:
             yield WatchdogChanged(life.path, life.generation, budget or None)
         if _BUSY in fields:
-            yield ChildBusy(life.path, life.generation, fields[_BUSY][:_LABEL_CHARS] or None)
+            life.busy = fields[_BUSY][:_LABEL_CHARS]
+            yield ChildBusy(life.path, life.generation, life.busy or None)
         if fields.get("READY") == "1":
             yield from self._meets(life, "notify")
         match fields.get("WATCHDOG"):

@@ -27,6 +27,7 @@ class Life:
     ready: bool = False
     unmet: set[str] = field(default_factory=set)
     status: str = ""
+    busy: str = ""  # what it says it is busy with
     failed: bool = False
     ignored: bool = False
     inbox: bool = False  # it takes messages of the bus
