@@ -60,6 +60,8 @@ def restart_fresh(options: Namespace) -> int:
         origin["contents"] |= contents_of(supervisor_from_data(spec), [*sys_path, *sys.path])
         paths = ["/" + path.strip("/") for path in options.paths]
         args = {"spec": spec, "origin": origin, "reload": paths}
+        if options.reason:
+            args["why"] = options.reason
         return _carried_out(client, options, args, _restarted_lines)
 
 

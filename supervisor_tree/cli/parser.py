@@ -97,8 +97,13 @@ def _wish(parser: ArgumentParser) -> None:
     )
 
 
-def _restart(parser: ArgumentParser) -> None:
+def _kill(parser: ArgumentParser) -> None:
     _order(parser)
+    parser.add_argument("--reason", metavar="TEXT", help="why; told in the host's log")
+
+
+def _restart(parser: ArgumentParser) -> None:
+    _kill(parser)
     parser.add_argument(
         "--fresh", action="store_true", help="with code that is read anew, not that which ran"
     )
@@ -293,7 +298,7 @@ VERBS: dict[str, Verb] = {
     "enable": Verb("wanting", "write `enabled: true` to children's files, and start them", _amend),
     "disable": Verb("wanting", "write `enabled: false` to children's files, and stop them", _amend),
     "restart": Verb("steering", "stop children and start them anew", _restart),
-    "kill": Verb("steering", "end children by SIGKILL; the restart rules follow", _order),
+    "kill": Verb("steering", "end children by SIGKILL; the restart rules follow", _kill),
     "signal": Verb("steering", "send a signal to children", _signal),
     "reset-failed": Verb(
         "steering", "start children that have given up, their counters at 0", _reset_failed

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from supervisor_tree.control.arguments import read_number
+from supervisor_tree.control.holds import read_asker
 from supervisor_tree.control.proposals import Proposal, read_proposal
 from supervisor_tree.core import values
 from supervisor_tree.core.origin import SourceFile, origin_from_data, origin_to_data
@@ -66,6 +67,10 @@ class ApplyView(Protocol):
         """
         ...
 
+    def say(self, line: str) -> None:
+        """A line for the host's log."""
+        ...
+
     def call_in(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Turn the loop again in `delay_s` seconds, with this call."""
         ...
@@ -98,7 +103,9 @@ class ApplyVerbs:
 
     def _apply(self, request: Request) -> None:
         """Answered when it is over; with `wait: false`, at once with the number alone."""
-        number = self._view.begin(read_proposal(request.args))
+        asker, proposal = read_asker(request), read_proposal(request.args)
+        number = self._view.begin(proposal)
+        self._view.say(f"{asker.line()} (operation {number})")
         if request.args.get("wait") is False:
             request.reply({"operation": number})
         else:

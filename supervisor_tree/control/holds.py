@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from supervisor_tree.control.rows import TreeView
+from supervisor_tree.control.words import clean
 from supervisor_tree.core import values
 from supervisor_tree.errors import UsageError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Asker", "Hold", "HoldVerbs", "HoldView", "hold_data", "read_asker"]
 
 _LONGEST_WHY = 1000
+_MOST_TOLD = 20  # of what an order is about, in one line of the log
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +28,16 @@ class Asker:
     uid: int | None = None
     pid: int | None = None
     why: str = ""
+
+    def line(self, *about: str) -> str:
+        """A line for the host's log: `kill /a /b: asked for by uid 0 (pid 99): reason`."""
+        uid = "unknown" if self.uid is None else f"uid {self.uid}"
+        pid = "" if self.pid is None else f" (pid {self.pid})"
+        why = f": {clean(self.why)}" if self.why else ""
+        told = (self.verb, *about[:_MOST_TOLD])
+        more = f" and {len(about) - _MOST_TOLD} more" if len(about) > _MOST_TOLD else ""
+        words = " ".join(clean(word) for word in told if word) + more
+        return f"{words}: asked for by {uid}{pid}{why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ All arguments are checked, and all paths looked up, before anything is touched.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -118,6 +119,10 @@ class HostView(Protocol):
 
         ("ok", "unremembered") is an order that is carried out and dies with the host.
         """
+        ...
+
+    def say(self, line: str) -> None:
+        """A line for the host's log."""
         ...
 
     def signal_child(self, path: str, generation: int, number: int) -> None:
@@ -292,6 +297,7 @@ class Operations:
             raise TryAgain("the host is ending")
         gathered = Gathered(request, paths, forgiving=kind in _AMENDING)
         asker = read_asker(request)
+        self._host.say(asker.line(*paths))
         for path in paths:
             self._host.submit(
                 lambda number, path=path: kind(number, path),  # type: ignore[misc]
@@ -326,6 +332,7 @@ class Operations:
             if not live:
                 raise OperationFailed(f"{path} has no process to signal")
             targets |= live
+        self._host.say(read_asker(request).line(signal.Signals(number).name, *targets))
         for row in targets.values():
             self._host.signal_child(row.path, row.generation, number)
         request.reply(dict.fromkeys(targets, "done"))
@@ -353,6 +360,7 @@ class Operations:
     def _shutdown(self, request: Request) -> None:
         timeout_s = read_number(request.args, "timeout", None)
         facts = self._host.facts()
+        self._host.say(read_asker(request).line())
         request.reply({"pid": facts["pid"], "instance": facts["instance"]})
         self._host.begin_shutdown(timeout_s=timeout_s)
 
@@ -362,6 +370,8 @@ class Operations:
         supervisor = self._supervisor(request)
         self._change(request, supervisor)
         spec, name, args = new_child(supervisor, request.args, self._host.tree)
+        about = spec.id if spec is not None else name or ""
+        self._host.say(read_asker(request).line(supervisor, about))
         self._otp(request, lambda number: StartChildRequested(number, supervisor, spec, name, args))
 
     def _child(self, request: Request, kind: Callable[[int, str, str], Stimulus]) -> None:
@@ -369,6 +379,7 @@ class Operations:
         id = read_id(request.args)
         if kind is not GetChildspecRequested:
             self._change(request, supervisor)
+            self._host.say(read_asker(request).line(supervisor, id))
         self._otp(request, lambda number: kind(number, supervisor, id))
 
     def _children(self, request: Request, kind: Callable[[int, str], Stimulus]) -> None:

@@ -333,7 +333,8 @@ class Tree:
 
     def publish_exit(self, child: Child, reason: ExitReason) -> None:
         """A life has ended.  Nobody has asked it to if it was only not ready in time."""
-        asked = child.state in (ChildState.STOPPING, ChildState.KILLING) and child.failure is None
+        ending = child.state in (ChildState.STOPPING, ChildState.KILLING) and child.failure is None
+        asked = ending or bool(child.killers)
         self.publish(
             EventName.CHILD_EXITED, child, {"reason": plain_reason(reason), "asked": asked}
         )

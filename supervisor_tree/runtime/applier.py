@@ -91,6 +91,7 @@ class Applier:
         self.undertakings = Undertakings(desk.wall)
         self._host = host
         self._desk = desk
+        self.say = desk.say
         self._tree = desk.tree
         self._tell = tell
         self._next: Callable[[], None] | None = None  # when the fresh code is there

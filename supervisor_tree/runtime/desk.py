@@ -61,6 +61,10 @@ class Course(Protocol):
     @property
     def launcher(self) -> Makers: ...
 
+    def say(self, line: str) -> None:
+        """A line for the host's log."""
+        ...
+
     def begin_shutdown(self, *, timeout_s: float | None = None) -> None:
         """Stop the tree and end; what is left after `timeout_s` is ended by force."""
         ...
@@ -73,6 +77,7 @@ class Desk:
         self.tree = host.driver.tree
         self.log = host.log
         self.begin_shutdown = host.begin_shutdown
+        self.say = host.say
         self._host = host
         self._wardrobe = Wardrobe(host.settings.state_dir, self)
         self.clear = self._wardrobe.clear
@@ -132,9 +137,11 @@ class Desk:
         return self._host.reactor.clock.wall()
 
     def said(self, path: str) -> str:
-        """The last STATUS= of the child's present life."""
+        """The last STATUS= of the child's present life, or what it is busy with."""
         life = self._host.driver.life_of(path)
-        return "" if life is None else life.status
+        if life is None:
+            return ""
+        return life.status or (f"busy with {life.busy}" if life.busy else "")
 
     def owned(self, path: str) -> dict[str, str]:
         """The variables that the host has set for the child's present life, if it has one."""

@@ -98,6 +98,7 @@ class StagedHost:
         self.ended = False
         self.on_publish: Callable[[dict[str, Any]], None] = lambda event: None
         self.held: dict[str, Hold] = {}
+        self.said_to_log: list[str] = []
         self.full = False  # nothing can be remembered
         self._askers: dict[int, Asker | None] = {}
         self._answers: dict[int, Callable[[Any], None]] = {}
@@ -187,6 +188,9 @@ class StagedHost:
         self._answers[number] = answer
         self._askers[number] = asker
         self.handle(make(number))
+
+    def say(self, line: str) -> None:
+        self.said_to_log.append(line)
 
     def signal_child(self, path: str, generation: int, number: int) -> None:
         self.signals.append((path, generation, number))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from supervisor_tree.control.diagnosis_verbs import explained
-from supervisor_tree.control.holds import Hold
+from supervisor_tree.control.holds import Asker, Hold
 from supervisor_tree.control.sentences import sentences
 from supervisor_tree.core.exits import NORMAL
 from supervisor_tree.core.specs import (
@@ -228,6 +228,34 @@ def test_what_an_operator_has_stopped_is_remembered_with_who_and_why(host):
 def test_a_reason_that_is_no_short_text_is_refused_and_nothing_is_stopped(host, why):
     assert isinstance(host.ask("stop", paths=["/a"], why=why).error, UsageError)
     assert host.row("/a").wanted == "up"
+
+
+def test_the_hosts_log_says_who_has_ordered_what_and_why(host):
+    host.ask("kill", paths=["/a", "/chat/b"], why="it\nhangs")
+    host.ask("restart", paths=["/a"])
+    host.ask("signal", paths=["/chat"], signal="hup")
+    host.ask("delete_child", supervisor="/chat", id="c")
+    host.ask("kill", paths=["/nobody"])
+    host.ask("shutdown")
+    assert host.said_to_log == [
+        "kill /a /chat/b: asked for by uid 1000 (pid 99): it\\nhangs",
+        "restart /a: asked for by uid 1000 (pid 99)",
+        "signal SIGHUP /chat/b /chat/c: asked for by uid 1000 (pid 99)",
+        "delete_child /chat c: asked for by uid 1000 (pid 99)",
+        "shutdown: asked for by uid 1000 (pid 99)",
+    ]
+
+
+def test_a_line_of_the_hosts_log_has_room_for_twenty_paths(host):
+    asker = Asker("stop")
+    line = asker.line(*(f"/x{number}" for number in range(1000)))
+    assert line.endswith("/x19 and 980 more: asked for by unknown")
+
+
+def test_a_child_that_is_killed_by_an_operator_has_ended_as_asked(host):
+    host.ask("kill", paths=["/a"])
+    ended = [event for event in host.log.last(10) if event["event"] == "child_exited"]
+    assert [event["asked"] for event in ended] == [True]
 
 
 def test_an_order_that_cannot_be_remembered_is_carried_out_and_says_so(host):
