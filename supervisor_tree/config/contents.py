@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -21,6 +20,7 @@ from supervisor_tree.config.hostconfig import Config
 from supervisor_tree.core.origin import Origin, SourceFile, origin_to_data
 from supervisor_tree.core.specdata import to_data
 from supervisor_tree.core.specs import ChildSpec, SupervisorSpec
+from supervisor_tree.regular import open_regular
 
 __all__ = ["contents_of", "origin_of", "proposal", "source_file"]
 
@@ -151,12 +151,11 @@ def _module_file(name: str, sys_path: list[str]) -> str | None:
 def _digest(file: str) -> str:
     """SHA-256 in hexadecimal of a regular file."""
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = open_regular(file)
     except OSError:
         return ""
     with open(fd, "rb") as opened:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LARGEST:
+        if os.fstat(fd).st_size > _LARGEST:
             return ""
         known = hashlib.sha256()
         for block in iter(partial(opened.read, 1 << 20), b""):

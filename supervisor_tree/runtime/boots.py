@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor_tree.control.events import rfc3339
 from supervisor_tree.core.breaker import Boot, is_safe_mode, unclean
+from supervisor_tree.regular import read_regular
 from supervisor_tree.runtime.lock import boot_id, start_ticks
 
 __all__ = ["BootLedger", "read_boots"]
@@ -91,9 +92,7 @@ class BootLedger:
 def read_boots(state_dir: Path) -> list[dict[str, Any]]:
     """All that are kept, oldest first; none if there is no ledger that can be read."""
     try:
-        fd = os.open(state_dir / "boots.json", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            boots = json.loads(file.read(_MOST_BYTES))["boots"]
+        boots = json.loads(read_regular(state_dir / "boots.json", _MOST_BYTES))["boots"]
         return [entry for entry in boots if _is_whole(entry)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []

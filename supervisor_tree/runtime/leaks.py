@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from supervisor_tree.regular import read_regular
+
 __all__ = ["LeakLedger"]
 
 _KEPT = 1000
@@ -68,9 +70,7 @@ class LeakLedger:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            lines = file.read(2 * _MOST_BYTES).split(b"\n")
+        lines = read_regular(path, 2 * _MOST_BYTES).split(b"\n")
     except OSError:
         return []
     found = []

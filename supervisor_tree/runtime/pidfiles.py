@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.specs import ChildSpec, SupervisorSpec
+from supervisor_tree.regular import read_regular
 from supervisor_tree.runtime.lock import start_ticks
 from supervisor_tree.runtime.membership import specs_by_path
 
@@ -157,13 +157,7 @@ def _write(file: str, pid: int) -> None:
 
 def _read(file: str) -> int:
     """Raises ValueError for what is no pid file."""
-    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError
-        return int(os.read(fd, _LONGEST))
-    finally:
-        os.close(fd)
+    return int(read_regular(file, _LONGEST, flags=os.O_NOFOLLOW))
 
 
 def _started_at(pid: int) -> float | None:

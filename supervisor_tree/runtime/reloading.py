@@ -13,7 +13,6 @@ has changed.  It is deleted when it is read.
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.specs import ChildSpec, Readiness, Restart
 from supervisor_tree.core.stimuli import StartChildRequested
+from supervisor_tree.regular import read_regular
 from supervisor_tree.runtime.desk import Desk
 from supervisor_tree.runtime.service import Service
 from supervisor_tree.runtime.undertakings import Undertakings
@@ -120,17 +120,14 @@ class Reloader:
         """What the file names; none if there is no file."""
         path = self._run_dir / RELOAD_FILE
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            content = read_regular(path, _LARGEST_TARGET + 1, flags=os.O_NOFOLLOW)
         except FileNotFoundError:
             return []
         except OSError as error:
             self._tell(f"SIGHUP: cannot read {path}: {error.strerror}; all changes are applied")
             return []
-        with open(fd, "rb") as file:
-            facts = os.fstat(fd)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LARGEST_TARGET:
-                self._tell(f"SIGHUP: {path} is no file of names; all changes are applied")
-                return []
-            text = file.read(_LARGEST_TARGET).decode(errors="replace")
+        if len(content) > _LARGEST_TARGET:
+            self._tell(f"SIGHUP: {path} is too long for names; all changes are applied")
+            return []
         path.unlink(missing_ok=True)
-        return text.split() or ["*"]
+        return content.decode(errors="replace").split() or ["*"]

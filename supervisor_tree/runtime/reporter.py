@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from supervisor_tree.control.render import event_line
 from supervisor_tree.control.rows import explanation_data, is_missing, row_data, story_data
 from supervisor_tree.core.explanation import explain
 from supervisor_tree.core.specdata import to_data
+from supervisor_tree.regular import open_regular
 from supervisor_tree.runtime.builds import BUILDS
 from supervisor_tree.runtime.chronicle import Chronicle
 from supervisor_tree.runtime.desk import Desk
@@ -230,13 +230,10 @@ def _last_lines(log_dir: str, path: str) -> list[dict[str, object]]:
 def _read(file: str, tail_bytes: int) -> str:
     """Its end, or its beginning if `tail_bytes` is 0; whatever is no file holds nobody up."""
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_regular(file)
     except OSError:
         return ""
     with open(fd, "rb") as opened:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
-            return ""
         if tail_bytes:
-            opened.seek(max(0, facts.st_size - tail_bytes))
+            opened.seek(max(0, os.fstat(fd).st_size - tail_bytes))
         return opened.read(tail_bytes or _SYSTEM_BYTES).decode("utf-8", "backslashreplace")

@@ -13,12 +13,12 @@ import json
 import os
 import select
 import signal
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supervisor_tree.regular import read_regular
 from supervisor_tree.runtime.lock import boot_id, start_ticks
 
 __all__ = ["Leftover", "StateFile", "end_leftovers", "find_leftovers", "former", "living_root"]
@@ -91,7 +91,7 @@ def living_root(run_dir: Path) -> int | None:
     One that has just been killed is waited for: its lock is free before its end is complete.
     """
     try:
-        state = json.loads(_read_file(run_dir / "state.json"))
+        state = json.loads(read_regular(run_dir / "state.json", _MAX_STATE_BYTES))
         pid, ticks = (int(number) for number in state["root"])
         if state["boot_id"] != boot_id() or pid == os.getpid() or start_ticks(pid) != ticks:
             return None
@@ -107,7 +107,7 @@ def living_root(run_dir: Path) -> int | None:
 def former(run_dir: Path) -> list[Any]:
     """What the next host must know of those before it whose leftovers it leaves alone."""
     try:
-        state = json.loads(_read_file(run_dir / "state.json"))
+        state = json.loads(read_regular(run_dir / "state.json", _MAX_STATE_BYTES))
         if state["boot_id"] != boot_id():
             return []
         last = {"instance": state["instance"], "children": state["children"]}
@@ -151,15 +151,6 @@ def end_leftovers(run_dir: Path) -> None:
             return
         for leftover in leftovers:
             leftover.kill()
-
-
-def _read_file(path: Path) -> bytes:
-    """A regular file's content: whatever else bears the name must not hold the host up."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError(f"{path} is no file")
-        return file.read(_MAX_STATE_BYTES)
 
 
 def _owner(pid: int, leaders: dict[int, str], marks: Sequence[bytes]) -> str | None:

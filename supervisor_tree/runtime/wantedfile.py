@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 from supervisor_tree.agents.agent import Agent, Ignore
 from supervisor_tree.agents.context import Context
 from supervisor_tree.control.holds import Hold
+from supervisor_tree.regular import read_regular
 
 __all__ = ["Remembered", "Saver", "read_holds", "write_holds"]
 
@@ -56,7 +56,7 @@ def read_holds(directory: Path) -> Remembered:
     for number in sorted((number for number, damaged in found if not damaged), reverse=True):
         file = _file(directory, number)
         try:
-            holds = _parse(_content(file))
+            holds = _parse(read_regular(file, _MAX_BYTES))
         except (OSError, ValueError, RecursionError) as error:
             problems.append(f"cannot use {file}: {_why(error)}; {_set_aside(file)}")
             continue
@@ -103,18 +103,6 @@ class Saver(Agent):
 
 def _file(directory: Path, number: int) -> Path:
     return directory / f"{number}.json"
-
-
-def _content(file: Path) -> bytes:
-    """Of a regular file: whatever else bears the name must not hold the host up."""
-    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError("it is no file")
-        with open(fd, "rb", closefd=False) as stream:
-            return stream.read(_MAX_BYTES)
-    finally:
-        os.close(fd)
 
 
 def _parse(content: bytes) -> dict[str, Hold]:
