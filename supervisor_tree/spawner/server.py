@@ -250,6 +250,7 @@ class Spawner:
                 return
             said = b""  # one forked together with it has not closed its copy yet
         del self._unready[status]
+        birth.life.on_leader_ended = None  # by then, another's pipe may have this number
         self._poller.unregister(status)
         os.close(status)
         if not said:

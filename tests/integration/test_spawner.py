@@ -227,6 +227,23 @@ def test_an_exec_that_fails_says_why(shared: Spawning, tmp_path: Path) -> None:
         assert (failed.stage, words in failed.message) == ("exec", True), failed
 
 
+def test_an_exec_fails_as_well_while_those_that_were_launched_before_it_end(
+    shared: Spawning,
+) -> None:
+    """Their set-up reported by pipes whose numbers the new one's pipe may have got."""
+    for turn in range(10):
+        paths = [f"/before{number}" for number in range(6)]
+        for path in paths:
+            shared.launch(path, "sleep", "1000", generation=turn + 1)
+            shared.spawned(path)
+        for path in paths:
+            shared.launcher.signal(path, turn + 1, signal.SIGKILL)
+        shared.launch("/beside", "/no/such/program", generation=turn + 1)
+        assert shared.failed("/beside").stage == "exec"
+        for path in paths:
+            shared.exited(path)
+
+
 def test_running_out_of_descriptors_fails_the_launch_and_nothing_else() -> None:
     spawning = Spawning()
     spawning.launch("/first", "sleep", "1000")
