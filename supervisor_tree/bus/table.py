@@ -338,12 +338,10 @@ class MemberTable:
         words = self._current()
         if words is None:
             return []
-        found = []
-        for number in range(words[2]):
-            member = self.member(self._facts_of(words, number).path)
-            if member is not None:
-                found.append(member)
-        return found
+        # All paths first: while the members are looked up, another table may come into force.
+        paths = [self._facts_of(words, number).path for number in range(words[2])]
+        found = (self.member(path) for path in paths)
+        return [member for member in found if member is not None]
 
     def interceptors(self) -> Interceptors:
         """Those who intercept, the dead too, in the order in which they joined."""

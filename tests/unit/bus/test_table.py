@@ -119,6 +119,21 @@ def test_interceptors_are_known_in_the_order_in_which_they_joined(writer, table)
     assert table.interceptors() == (("/d", ("/d/>",)),)
 
 
+def test_all_are_found_while_another_table_comes_into_force(writer, table, monkeypatch):
+    for path in ("/a", "/b", "/c"):
+        writer.put(Member(path=path))
+    writer.flush()
+    look_up = table.member
+
+    def look_up_meanwhile(path):
+        writer.put(Member(path=f"{path}/new"))
+        writer.flush()
+        return look_up(path)
+
+    monkeypatch.setattr(table, "member", look_up_meanwhile)
+    assert [member.path for member in table.members()] == ["/a", "/b", "/c"]
+
+
 def test_a_life_of_nobody_is_passed_over(writer, table):
     writer.set_life("/nobody", Life(1, 1, 0))
     writer.flush()
