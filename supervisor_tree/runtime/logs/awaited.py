@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 from supervisor_tree.runtime.logs.timed import TookTooLong, within
 
@@ -23,10 +24,11 @@ class Awaited:
     time, which fills up as time passes and lines come; one that has used it up is given up.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._pattern: re.Pattern[str] | None = re.compile(pattern)
         self._left_s = _BURST_S
-        self._at = time.monotonic()
+        self._clock = clock
+        self._at = clock()
 
     def look(self, data: bytes, start: int, end: int) -> str:
         """What to tell the root of the lines of `data[start:end]`.
@@ -35,7 +37,7 @@ class Awaited:
         """
         if self._pattern is None:
             return ""
-        now, used = time.monotonic(), time.process_time()
+        now, used = self._clock(), time.process_time()
         earned = (now - self._at) * _SHARE
         self._at = now
         lines = data[start:end].split(b"\n")
