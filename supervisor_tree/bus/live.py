@@ -177,6 +177,8 @@ class LiveDirectory:
 
     def _look(self, path: str) -> None:
         """Compare what was told of a member with the table, and tell the difference."""
+        if path not in self._told:  # whoever was just told of another's end has let it go
+            return
         before, now = self._told[path], self._table.member(path)
         if now is before or now == before:
             return
