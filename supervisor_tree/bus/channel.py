@@ -160,7 +160,7 @@ class Channel:
             box.lost()  # nothing new is to overtake what may have got lost
             self._hello(_FIRST_RETRY_S)
         self._seen = seen
-        if len(self.outbox) and self._epoch != self._bus.epoch:
+        if len(self.outbox) and (self._socket is None or self._epoch != self._bus.epoch):
             self.is_up()
 
     def find_way(self) -> str:

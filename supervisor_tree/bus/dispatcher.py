@@ -137,7 +137,10 @@ class Dispatcher:
 
     def _drain(self) -> None:
         if self._reception is not None and not self._ended:
-            self._reception.inbox.drain()
+            inbox = self._reception.inbox
+            inbox.drain()
+            if self._busy and inbox.readable:  # else `_work` looks again
+                self._loop.call_soon(self._drain)
         self._work()
 
     def _work(self) -> None:
