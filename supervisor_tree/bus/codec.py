@@ -138,6 +138,10 @@ def _is(kind: type) -> Callable[[Any], bool]:
     return check
 
 
+def _numbers(value: Any) -> bool:
+    return type(value) is tuple and all(map(_number, value))
+
+
 def _pairs(value: Any) -> bool:
     return type(value) is tuple and all(
         type(pair) is tuple and len(pair) == 2 and _number(pair[0]) and _number(pair[1])
@@ -150,6 +154,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "str": _is(str),
     "bytes": _is(bytes),
     "bool": _is(bool),
+    "tuple[int, ...]": _numbers,
     "tuple[tuple[int, int], ...]": _pairs,
 }
 

@@ -138,7 +138,7 @@ def arriving(messages: Sequence[Message], sender: Sender) -> list[Message]:
     arrived: list[Message] = []
     for message in messages:
         if isinstance(message, Hello):
-            arrived.append(Hello(sender.path, sender.generation, message.base))
+            arrived.append(Hello(sender.path, sender.generation, message.base, asked=message.asked))
         elif isinstance(message, Cast | Skip | Call):
             arrived.append(message)
         else:

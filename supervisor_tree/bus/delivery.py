@@ -22,6 +22,7 @@ again to the same generation if that says that it has not got it; never to anoth
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import NamedTuple
 
 from supervisor_tree.bus.messages import Ack, Call, Cast, Hello, Skip, Welcome
@@ -30,6 +31,7 @@ __all__ = ["DEFAULT_LIMIT", "DeadLetter", "Outbox", "OutboxFull"]
 
 DEFAULT_LIMIT = 10_000  # messages, of an outbox or a mailbox
 _OUTBOX_BYTES = 64 * 1024 * 1024
+_ASKED = 1024  # calls that a Hello names; the next one names the others
 _FLIGHT_BYTES = 8 * 1024 * 1024  # sent and not acknowledged, to one receiver
 
 
@@ -156,7 +158,7 @@ class Outbox:
 
     def hello(self, path: str, generation: int) -> Hello:
         """What to begin with, as the sender of this path and generation."""
-        return Hello(path, generation, self.base)
+        return Hello(path, generation, self.base, asked=tuple(islice(self._asked, _ASKED)))
 
     def welcomed(self, welcome: Welcome) -> list[DeadLetter]:
         """The receiver has said where it stands; a word from a former generation is ignored.

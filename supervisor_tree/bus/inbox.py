@@ -10,7 +10,7 @@ others: for those of the hosts that the directory knows.
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ __all__ = [
 
 _FRAMES_PER_TURN = 64
 _WAITING_FRAMES = 10_000
-_UNSENT = 64  # answers kept for senders whose connections are interrupted
+# Answers are kept for a while: a connection that breaks takes what is on its way with it.
+_ANSWERS = 1024
+_ANSWERS_BYTES = 4 * 1024 * 1024
 _PEERS = 4096  # connections remembered; libzmq does not say when one ends
 # Asked by senders alone, who have something to lose.  A receiver owes a stopped sender nothing
 # but answers, and asking both ways would cost twice as much: 1,000 idle agents notice.
@@ -90,7 +92,8 @@ class Inbox:
         self._report = report
         self._peers: dict[bytes, _Peer] = {}
         self._routes: dict[Sender, bytes] = {}
-        self._unsent: deque[tuple[Sender, Reply | Failure]] = deque(maxlen=_UNSENT)
+        self._answers: OrderedDict[tuple[Sender, int], Reply | Failure] = OrderedDict()
+        self._answers_bytes = 0
         self._epoch = directory.epoch
         self._uids = known_uids(run_dir)
         self._socket = context.socket(zmq.ROUTER)
@@ -143,11 +146,11 @@ class Inbox:
                 self._send(route, ack)
 
     def answer(self, entry: Entry, answer: Reply | Failure) -> None:
-        """Send the answer of a call; if its sender cannot be reached, when it is there again."""
+        """Send the answer of a call, and keep it for a sender that has to ask for it again."""
         assert isinstance(entry.route, bytes)
         sender = entry.pair.sender
-        if not self._send(self._routes.get(sender, entry.route), answer):
-            self._unsent.append((sender, answer))
+        self._keep((sender, answer.id), answer)
+        self._send(self._routes.get(sender, entry.route), answer)
 
     def forget(self, sender: Sender) -> None:
         """This life of a sender is over."""
@@ -225,7 +228,7 @@ class Inbox:
         for entry in mailbox.overflow():
             self.counters["dropped"] += 1
             if isinstance(entry.message, Call):
-                self._refuse(entry.route, entry.message, "MailboxFull")
+                self.answer(entry, self._refusal(entry.message, "MailboxFull"))
 
     def _introduced(self, route: bytes, peer: _Peer, message: Hello | Bye) -> None:
         if isinstance(message, Hello):
@@ -258,13 +261,17 @@ class Inbox:
         peer.pair, welcome = self.mailbox.hello(peer.origin, hello.base, hello.to)
         self._routes[peer.pair.sender] = route
         self._send(route, welcome)
-        if self._unsent:
-            self._send_unsent(peer.pair.sender, route)
+        for id in hello.asked:
+            if (answer := self._answers.get((peer.pair.sender, id))) is not None:
+                self._send(route, answer)
 
-    def _send_unsent(self, sender: Sender, route: bytes) -> None:
-        for entry in [entry for entry in self._unsent if entry[0] == sender]:
-            self._unsent.remove(entry)
-            self._send(route, entry[1])
+    def _keep(self, key: tuple[Sender, int], answer: Reply | Failure) -> None:
+        self._answers[key] = answer
+        self._answers_bytes += _size(answer)
+        while len(self._answers) > 1 and (
+            len(self._answers) > _ANSWERS or self._answers_bytes > _ANSWERS_BYTES
+        ):
+            self._answers_bytes -= _size(self._answers.popitem(last=False)[1])
 
     def _is_on_its_way(self, peer: _Peer) -> bool:
         """Whether what this peer brings comes to us by it (`bus.ways`)."""
@@ -321,15 +328,15 @@ class Inbox:
         me = self._directory.member(self._me.path)
         if not peer.may_call:
             self._not_allowed(peer, "call")
-            self._refuse(route, call, "NotAllowed")
+            self._send(route, self._refusal(call, "NotAllowed"))
         elif me is not None and me.draining:
-            self._refuse(route, call, "Draining")
+            self._send(route, self._refusal(call, "Draining"))
         else:
             verdict = self.mailbox.arrived(pair, call, route)
             if verdict is not Verdict.QUEUED:
                 self.counters[verdict.value] += 1
-            if verdict is Verdict.FULL:
-                self._refuse(route, call, "MailboxFull")
+            if verdict is Verdict.FULL:  # it has arrived, and so is not sent again
+                self.answer(Entry(pair, call, route), self._refusal(call, "MailboxFull"))
 
     def _not_allowed(self, peer: _Peer, verb: str) -> bool:
         assert peer.sender is not None
@@ -338,9 +345,8 @@ class Inbox:
         self._report("not_allowed", {"sender": sender.path, "verb": verb})
         return False
 
-    def _refuse(self, route: object, call: Call, type: str) -> None:
-        assert isinstance(route, bytes)
-        self._send(route, Failure(call.id, type, f"{self._me.path} has refused a call"))
+    def _refusal(self, call: Call, type: str) -> Failure:
+        return Failure(call.id, type, f"{self._me.path} has refused a call")
 
     def _send(self, route: bytes, message: Message) -> bool:
         try:
@@ -352,6 +358,10 @@ class Inbox:
                 self._peers.pop(route, None)
             return False
         return True
+
+
+def _size(answer: Reply | Failure) -> int:
+    return len(answer.payload if isinstance(answer, Reply) else answer.text)
 
 
 def credentials(frame: zmq.Frame) -> tuple[int | None, int | None]:

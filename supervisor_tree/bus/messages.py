@@ -39,7 +39,8 @@ class Hello(NamedTuple):
 
     Path and generation are a claim: the receiver compares them with the kernel's word.  `to` is
     for whom the casts and calls are that follow, if not for the one who is spoken to; they are
-    those of generation `of_generation` of `of`, if not one's own (`bus.ways`).
+    those of generation `of_generation` of `of`, if not one's own (`bus.ways`).  `asked`: calls
+    that are not answered; an answer that is known already may have been lost.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Hello(NamedTuple):
     to: str = ""
     of: str = ""
     of_generation: int = 0
+    asked: tuple[int, ...] = ()
 
 
 class Welcome(NamedTuple):

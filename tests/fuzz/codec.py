@@ -28,7 +28,7 @@ KINDS: tuple[Any, ...] = tuple(
 )
 
 _GOOD: list[messages.Message] = [
-    messages.Hello("/chat/bot", 3, 17, "/chat/other", "north:/far", 2**40),
+    messages.Hello("/chat/bot", 3, 17, "/chat/other", "north:/far", 2**40, (4, 5)),
     messages.Welcome(3, 16, 17, 2000, ((17, 2), (19, 1)), 4),
     messages.Refused("hello"),
     messages.Cast(17, pack({"text": "ü", "n": [1, None, 2.5]}), "00-ab-cd-01", True),

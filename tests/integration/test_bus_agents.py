@@ -349,6 +349,35 @@ def test_a_call_that_cannot_be_answered_raises_what_says_why(world):
     assert [asker.hear()[0] for _ in range(3)] == [NoProcess, Draining, CallTimeout]
 
 
+class Lossy(Server):
+    """Its first answer is lost on the way, as one is that a breaking connection takes with it."""
+
+    def __init__(self) -> None:
+        self.handled = 0
+
+    async def run(self) -> None:
+        inbox = self.bus._reception.inbox
+        send = inbox._send
+
+        def lose(route: bytes, message: Any) -> bool:
+            if not isinstance(message, Reply):
+                return send(route, message)
+            inbox._send = send  # type: ignore[method-assign]
+            return True
+
+        inbox._send = lose  # type: ignore[method-assign]
+
+    def handle_call(self, request: Any, sender: Any) -> Any:
+        self.handled += 1
+        return self.handled
+
+
+def test_an_answer_that_was_lost_is_sent_again_and_the_call_handled_once(world):
+    world.start("/server", Lossy)
+    asker = world.start("/asker", Asker, ("/server", 1, DEADLINE_S), ("/server", 1, DEADLINE_S))
+    assert [asker.hear(), asker.hear()] == [("ok", 1), ("ok", 2)]
+
+
 def test_a_caller_learns_at_once_that_its_callee_has_died(world):
     server = world.start("/server", Server)
     asker = world.start("/asker", Asker, ("/server", "wait", 20), ("/server", "who", 5))

@@ -231,7 +231,7 @@ def test_a_full_state_directory_costs_a_report_and_nothing_else(tmp_path):
         answer = host.tell("report", "--now")
         assert answer.returncode == 1
         assert "cannot write the report" in answer.stderr
-        host.tell("kill", "/calm")
+        os.kill(host.row("/calm")["pid"], signal.SIGKILL)
         host.wait_generation("/calm", 2)
         until(lambda: "could not write down 2 reports" in host.tell("doctor").stdout)
         assert "is lost" in host.output

@@ -28,6 +28,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "str": st.text(max_size=20),
     "bytes": st.binary(max_size=40),
     "bool": st.booleans(),
+    "tuple[int, ...]": st.lists(NUMBERS, max_size=3).map(tuple),
     "tuple[tuple[int, int], ...]": st.lists(st.tuples(NUMBERS, NUMBERS), max_size=3).map(tuple),
 }
 KINDS: list[Any] = [getattr(messages, name) for name in messages.__all__ if name != "Message"]
