@@ -389,9 +389,12 @@ class Host:
         """What a child listens on; opened now, if not before."""
         return self.listeners.of(path, spec.sockets)
 
+    def note(self, event: LifecycleEvent) -> None:
+        """Let the members of the bus see it at once."""
+        self.members.heard(event)
+
     def publish(self, event: LifecycleEvent) -> None:
         """Number the event, tell subscribers, the terminal and the host's log."""
-        self.members.heard(event)
         self.streams.heard(event)
         self.pid_files.heard(event)
         self.reloader.heard(event)

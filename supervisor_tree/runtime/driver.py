@@ -325,8 +325,12 @@ class Driver:
     def _perform_all(self, actions: list[Action]) -> None:
         """Start and stop first, tell afterwards: a new life need not wait for the news.
 
+        It finds them in the table of members, though: whom it was started after, is there.
         Orders keep their order among themselves, and so does all the rest.
         """
+        for action in actions:
+            if isinstance(action, Publish):
+                self._outside.note(action.event)
         for action in actions:
             if isinstance(action, _ORDERS):
                 self._perform(action)
