@@ -13,6 +13,7 @@ import gc
 import os
 import shutil
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -138,6 +139,13 @@ def pure_tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 def is_pure(path: Path) -> bool:
     return any(path.is_relative_to(ROOT / "tests" / tier) for tier in PURE_TIERS)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory with a name so short that a path of a socket fits in behind it (unix(7))."""
+    with tempfile.TemporaryDirectory(prefix="st-") as directory:
+        yield Path(directory)
 
 
 # --- nothing left behind ---------------------------------------------------------------

@@ -213,7 +213,7 @@ def test_a_significant_child_ends_the_tree_with_its_own_code() -> None:
 
 
 @pytest.mark.parametrize("flags", ["", ", wait_ready=False"])
-def test_a_tree_ends_when_the_embedding_program_is_killed(tmp_path: Path, flags: str) -> None:
+def test_a_tree_ends_when_the_embedding_program_is_killed(short_path: Path, flags: str) -> None:
     program = (
         "import supervisor_tree as st;"
         "spec = st.SupervisorSpec(children=(st.ChildSpec(id='a', command=('sleep', '1000')),));"
@@ -225,14 +225,14 @@ def test_a_tree_ends_when_the_embedding_program_is_killed(tmp_path: Path, flags:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(short_path)},
     ) as embedding:
         assert embedding.stdout is not None
         pids = [int(word) for word in embedding.stdout.readline().split()]
         assert len(pids) == 2
         embedding.kill()
     assert all_gone(pids)
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 def test_a_wrong_specification_is_refused_with_all_its_problems_before_anything_is_started() -> (

@@ -219,7 +219,7 @@ def test_a_spawner_is_not_ended_for_what_its_stopped_root_has_not_read() -> None
     spawning.spawned("/a")
     spawning.remark(Preloaded)
     pid = spawning.launcher.pid
-    for _ in range(3):
+    for _ in range(2):
         subprocess.run(["sleep", "5"], check=True)
         spawning.launcher.collect()
     assert spawning.run("/b", "echo", "b") == "b\n"
@@ -228,7 +228,7 @@ def test_a_spawner_is_not_ended_for_what_its_stopped_root_has_not_read() -> None
 
 
 def test_a_slow_import_is_no_freeze(tmp_path: Path) -> None:
-    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(9)\n")
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(7)\n")
     spawning = Spawning(sys_path=[str(tmp_path)], preload=["slow_to_import"])
     pid = spawning.launcher.pid
     spawning.probe = Probe(spawning.launcher, 30.0)

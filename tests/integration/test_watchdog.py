@@ -327,7 +327,7 @@ def test_a_child_that_floods_the_host_with_notices_costs_no_other_its_life(write
         host.wait_until_answering()
         assert wait_for(host, "child_unresponsive", "/hangs")["budget"] == "idle"
         host.wait_generation("/hangs", 2)
-        assert_well(host, "/w1", "/w2", "/robot", for_s=15)
+        assert_well(host, "/w1", "/w2", "/robot", for_s=6)
         hit = {each["path"] for each in events(host) if each["event"] == "child_unresponsive"}
         assert hit == {"/hangs"}
         assert host.stop() == 0, host.output
