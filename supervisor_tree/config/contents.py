@@ -20,7 +20,7 @@ from supervisor_tree.config.hostconfig import Config
 from supervisor_tree.core.origin import Origin, SourceFile, origin_to_data
 from supervisor_tree.core.specdata import to_data
 from supervisor_tree.core.specs import ChildSpec, SupervisorSpec
-from supervisor_tree.regular import open_regular
+from supervisor_tree.files import open_regular
 
 __all__ = ["contents_of", "origin_of", "proposal", "source_file"]
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor_tree.control.facts import read_stat, uptime
+from supervisor_tree.files import read_pseudo
 
 __all__ = ["Process", "Survey", "command_of", "count_descriptors", "look", "marks", "read_pss"]
 
 MARK = b"SUPERVISOR_TREE_SCOPE="  # <instance>:<path>:<generation>, see `spawner.lives`
 _COMMAND_CHARS = 200
-_CHUNK = 1 << 16
 _MOST_PARENTS = 10_000  # a ring of parents cannot be; a look that is not one moment may show one
 
 
@@ -161,15 +161,6 @@ def read_pss(pid: int) -> int | None:
 
 def _read(path: str) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return read_pseudo(path)
     except OSError:
         return b""
-    try:
-        parts = []
-        while chunk := os.read(fd, _CHUNK):
-            parts.append(chunk)
-        return b"".join(parts)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)

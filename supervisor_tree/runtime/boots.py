@@ -14,7 +14,7 @@ from typing import Any
 
 from supervisor_tree.control.events import rfc3339
 from supervisor_tree.core.breaker import Boot, is_safe_mode, unclean
-from supervisor_tree.regular import read_regular
+from supervisor_tree.files import read_regular
 from supervisor_tree.runtime.lock import boot_id, start_ticks
 
 __all__ = ["BootLedger", "read_boots"]

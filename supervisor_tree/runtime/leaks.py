@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor_tree.regular import read_regular
+from supervisor_tree.files import read_regular
 
 __all__ = ["LeakLedger"]
 

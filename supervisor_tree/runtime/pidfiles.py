@@ -19,7 +19,7 @@ from typing import Protocol
 
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.specs import ChildSpec, SupervisorSpec
-from supervisor_tree.regular import read_regular
+from supervisor_tree.files import read_regular
 from supervisor_tree.runtime.lock import start_ticks
 from supervisor_tree.runtime.membership import specs_by_path
 

@@ -21,7 +21,7 @@ from typing import Any
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
 from supervisor_tree.core.specs import ChildSpec, Readiness, Restart
 from supervisor_tree.core.stimuli import StartChildRequested
-from supervisor_tree.regular import read_regular
+from supervisor_tree.files import read_regular
 from supervisor_tree.runtime.desk import Desk
 from supervisor_tree.runtime.service import Service
 from supervisor_tree.runtime.undertakings import Undertakings

@@ -20,7 +20,7 @@ from supervisor_tree.control.render import event_line
 from supervisor_tree.control.rows import explanation_data, is_missing, row_data, story_data
 from supervisor_tree.core.explanation import explain
 from supervisor_tree.core.specdata import to_data
-from supervisor_tree.regular import open_regular
+from supervisor_tree.files import open_regular
 from supervisor_tree.runtime.builds import BUILDS
 from supervisor_tree.runtime.chronicle import Chronicle
 from supervisor_tree.runtime.desk import Desk

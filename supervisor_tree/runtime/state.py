@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supervisor_tree.regular import read_regular
+from supervisor_tree.files import read_regular
 from supervisor_tree.runtime.lock import boot_id, start_ticks
 
 __all__ = ["Leftover", "StateFile", "end_leftovers", "find_leftovers", "former", "living_root"]

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from supervisor_tree.agents.agent import Agent, Ignore
 from supervisor_tree.agents.context import Context
 from supervisor_tree.control.holds import Hold
-from supervisor_tree.regular import read_regular
+from supervisor_tree.files import read_regular
 
 __all__ = ["Remembered", "Saver", "read_holds", "write_holds"]
 

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from supervisor_tree.files import read_pseudo
+
 __all__ = [
     "MARK_KEY",
     "Stat",
@@ -24,7 +26,6 @@ __all__ = [
 # The environment key that names the scope: <instance>:<path>:<generation>.
 MARK_KEY = "SUPERVISOR_TREE_SCOPE"
 
-_CHUNK = 1 << 16
 _COMMAND_CHARS = 200
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
@@ -107,15 +108,6 @@ def everyone() -> Iterator[int]:
 
 def _read(path: str) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return read_pseudo(path)
     except _GONE:
         return b""
-    try:
-        parts = []
-        while chunk := os.read(fd, _CHUNK):
-            parts.append(chunk)
-        return b"".join(parts)
-    except _GONE:
-        return b""
-    finally:
-        os.close(fd)

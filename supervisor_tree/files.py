@@ -1,7 +1,7 @@
-"""Regular files, read with a bound: whatever else bears the name must not hold anybody up.
+"""Files, read so that nobody is held up and no descriptor stays behind.
 
-A name that we look at may stand for a directory, a pipe that nobody writes to or a device.  All
-of them are refused with an error of the system, and no descriptor stays behind.
+A name of a regular file that we look at may stand for a directory, a pipe that nobody writes to
+or a device: all of them are refused with an error of the system.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import stat
 
-__all__ = ["open_regular", "read_regular"]
+__all__ = ["open_regular", "read_pseudo", "read_regular"]
 
+_CHUNK = 1 << 16
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -31,3 +32,15 @@ def read_regular(path: str | os.PathLike[str], limit: int, *, flags: int = 0) ->
     """Its first `limit` bytes.  Raises OSError."""
     with open(open_regular(path, flags), "rb") as file:
         return file.read(limit)
+
+
+def read_pseudo(path: str) -> bytes:
+    """All of a file of /proc, which has no size and may take several reads.  Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while chunk := os.read(fd, _CHUNK):
+            parts.append(chunk)
+        return b"".join(parts)
+    finally:
+        os.close(fd)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from supervisor_tree.regular import open_regular, read_regular
+from supervisor_tree.files import open_regular, read_regular
 
 
 def descriptors() -> set[str]:
