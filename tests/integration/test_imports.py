@@ -35,3 +35,12 @@ def test_the_spawner_does_without_zeromq():
     code = "import sys, supervisor_tree.spawner.server; sys.exit('zmq' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
     assert result.returncode == 0
+
+
+def test_the_root_does_without_a_loop_that_it_does_not_turn():
+    """asyncio brings ssl and subprocess: seven megabytes that a root has no use for."""
+    code = "import sys, supervisor_tree.host; print({'asyncio', 'ssl'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert result.stdout == "set()\n"
