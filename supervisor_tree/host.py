@@ -179,6 +179,7 @@ class Host:
         self._write_lines = self.streams.own_writer(settings.logs)
         self.driver = Driver(self.tree, self.launcher, self.reactor, self)
         self.streams.on_seen = self.driver.probes.line_seen
+        self.streams.on_given_up = self.driver.line_given_up
         takes_messages, tell = self.driver.takes_messages, self.chronicle.tell
         self.members = Membership(settings, self.tree, self.reactor, takes_messages, tell)
         self.confinement = confine(self, leave=bool(self._leftovers))

@@ -40,7 +40,7 @@ class DiagnosisView(Protocol):
         ...
 
     def unmet(self, path: str) -> list[str]:
-        """What the child's present life is not ready without: delay, log, notify, tcp."""
+        """What the child's present life is not ready without: see `words.unmet_words`."""
         ...
 
     def holds(self) -> Mapping[str, Hold]:

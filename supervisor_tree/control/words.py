@@ -29,6 +29,7 @@ _UNMET = {
     "delay": "has not lived for its delay",
     "log": "has not written the line that shows it to be ready",
     "notify": "has not said that it is ready",
+    "pattern": "cannot be ready, as looking for the line of its ready.log took too long",
     "tcp": "takes no connections at its port",
 }
 

@@ -168,6 +168,12 @@ class Driver:
             for stimulus in self._meets(life, condition):
                 self.handle(stimulus)
 
+    def line_given_up(self, path: str, generation: int) -> None:
+        """No line will show this life to be ready (see `logs.awaited`)."""
+        life = self.lives.get((path, generation))
+        if life is not None and "log" in life.unmet:
+            life.unmet = life.unmet - {"log"} | {"pattern"}
+
     def life_of(self, path: str) -> Life | None:
         """The present life of a child, if it has a process."""
         row = self.tree.row(path)

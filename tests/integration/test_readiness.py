@@ -149,6 +149,7 @@ def test_a_pattern_that_goes_astray_holds_up_no_other_child(write, tmp_path):
                 assert time.monotonic() < deadline, host.tell("logs", "/").stdout
             wait_for_log(host, "aab")
             assert_starting(host)
+            assert "its ready.log took too long" in host.tell("explain", "/a").stdout
             os.kill(host.row("/a")["pid"], signal.SIGKILL)
         logger = next(row for row in host.ask("status", "--all") if row["path"] == "/_/logger")
         assert (logger["generation"], logger["ready"]) == (1, True)

@@ -70,8 +70,8 @@ class LogStreams:
     pile up while there is no logger.  `redact` holds for all, beside their own.  `on_frozen` is
     called when the logger that is connected has stopped working: it should be ended by force;
     `on_problem` with why files cannot be written, and with "" when they can; `on_seen` with path
-    and generation of a life that has written the line which shows it to be ready; `tell` with
-    what an operator should know.
+    and generation of a life that has written the line which shows it to be ready, `on_given_up`
+    with those of one whose lines are not looked at any more; `tell` with what to tell an operator.
     """
 
     def __init__(  # noqa: PLR0913
@@ -87,6 +87,7 @@ class LogStreams:
         self.on_frozen = on_frozen
         self.on_problem = on_problem
         self.on_seen: Callable[[str, int], None] = lambda _path, _generation: None
+        self.on_given_up: Callable[[str, int], None] = lambda _path, _generation: None
         self._tell = tell
         self._clock = clock
         self._max_streams = max_streams
@@ -377,6 +378,7 @@ class LogStreams:
                 life = self._lives[key]
                 life.awaited = ""
                 self._tell(f"{life.path}: {_SLOW_PATTERN}")
+                self.on_given_up(life.path, life.generation)
             case ["again", list(keys)]:
                 for stream in (self._streams[key] for key in keys if key in self._streams):
                     stream.handed = False
