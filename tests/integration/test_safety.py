@@ -113,7 +113,7 @@ def test_lives_that_end_in_order_trip_no_breaker(tmp_path):
 
 FAILING = """\
     - id: loser
-      command: [sh, -c, "echo last words; exit 3"]
+      command: [sh, -c, "echo last words; sleep 0.1; exit 3"]
       on_limit: park
       env: {MY_TOKEN: hunter2, PLAIN: seen}
 """
