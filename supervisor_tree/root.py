@@ -29,7 +29,7 @@ from supervisor_tree.core.origin import TreeSource, origin_from_data
 from supervisor_tree.core.policy import rule_from_data
 from supervisor_tree.core.specdata import logs_from_data, supervisor_from_data, to_data
 from supervisor_tree.core.specs import SupervisorSpec
-from supervisor_tree.errors import SupervisorTreeError
+from supervisor_tree.errors import OperationFailed, SupervisorTreeError
 from supervisor_tree.runtime.inherited import Inherited
 from supervisor_tree.runtime.lifeline import is_closed
 from supervisor_tree.runtime.settings import (
@@ -86,7 +86,7 @@ def main(fd: int) -> int:
     payload = _unpack(fd)
     embedded = stat.S_ISSOCK(os.fstat(fd).st_mode)
     inherited = Inherited.take(os.environ, os.getpid(), embedded=embedded)
-    settings = _settings(payload["host"])
+    settings = _settings(payload.pop("host"))
     lifeline: socket.socket | None = None
     if embedded:
         lifeline = socket.socket(fileno=fd)
@@ -104,7 +104,7 @@ def main(fd: int) -> int:
                 lifeline.send(json.dumps(message).encode() + b"\n")
 
     try:
-        tree = supervisor_from_data(payload["tree"])
+        tree = supervisor_from_data(payload.pop("tree"))
         instance = os.urandom(16).hex()
         provide_temporary_directory(settings)
         launcher = _spawner_for(instance, settings, tree)
@@ -116,13 +116,13 @@ def main(fd: int) -> int:
             on_listening=lambda: say(word="listening"), on_ready=lambda: say(word="ready")
         )
         if host.failure:
+            if lifeline is None and not settings.console:  # else it stands among the events
+                _complain(OperationFailed(f"given up: {host.failure}"), as_json=settings.json)
             say(error=host.failure)
         return code
     except SupervisorTreeError as error:
         if lifeline is None:
-            in_words = f"supervisor-tree: {error}"
-            told = json.dumps({"error": error.facts()}) if settings.json else in_words
-            print(told, file=sys.stderr)
+            _complain(error, as_json=settings.json)
         say(error=str(error))
         return error.exit_code
     except KeyboardInterrupt:
@@ -130,6 +130,11 @@ def main(fd: int) -> int:
     finally:
         if lifeline is not None and is_closed(fd):
             _delete(payload["scratch"])
+
+
+def _complain(error: SupervisorTreeError, *, as_json: bool) -> None:
+    told = json.dumps({"error": error.facts()}) if as_json else f"supervisor-tree: {error}"
+    print(told, file=sys.stderr)
 
 
 def _delete(scratch: str) -> None:

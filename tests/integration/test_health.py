@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.integration.hosting import RunningHost
@@ -60,3 +63,22 @@ def test_of_several_orders_those_that_are_done_are_answers_and_those_that_fail_a
         assert (as_json.returncode, as_json.stdout) == (1, "")
         assert error["results"] == {"/good": "already"}
         assert "no-such-program-here" in error["failures"]["/typo"]
+
+
+def test_a_host_that_gives_up_says_why_also_to_whoever_wanted_to_see_no_events(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "host.yaml").write_text(
+        "version: 1\ntree: {intensity: 0, children: [{id: loser, command: ['false']}]}\n"
+    )
+    words = ["--run-dir", str(tmp_path / "run"), "run", "--quiet", str(tmp_path / "host.yaml")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "supervisor_tree", *words],
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (70, "")
+    assert ended.stderr.startswith("supervisor-tree: given up: /loser")
