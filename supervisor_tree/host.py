@@ -57,6 +57,7 @@ from supervisor_tree.runtime.signals import HELD_BACK, ROOT_SIGNALS, SignalQueue
 from supervisor_tree.runtime.state import StateFile, former
 from supervisor_tree.runtime.verbs import operations_of
 from supervisor_tree.runtime.wanted import WantedState
+from supervisor_tree.spawner import kernel
 from supervisor_tree.spawner.client import SpawnerLauncher
 from supervisor_tree.spawner.remarks import ModuleLeftOut, Preloaded, SpawnerLost, SpawnerStarted
 
@@ -269,6 +270,7 @@ class Host:
     def _became_ready(self) -> None:
         self.phase = "running"
         self._publish_host(EventName.HOST_STARTED, os.getpid(), safe_mode=self.safe_mode)
+        kernel.give_back_memory()
         self.chronicle.show(nested(self.tree.rows("/"), self.reactor.clock.now()))
         self._on_ready()
 

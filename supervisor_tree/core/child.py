@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -83,16 +82,22 @@ class Child:
     error: Term = None
     cause: tuple[str, ExitReason | None] | None = None  # whose end ended this supervisor
     killers: list[int] = field(default_factory=list)  # kill requests to answer when it is dead
-    story: deque[StoryLine] = field(default_factory=lambda: deque(maxlen=_STORY_LENGTH))
+    story: list[StoryLine] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"<{self.path} #{self.generation} {self.state}>"
 
     def move(self, state: ChildState, cause: str, now: float) -> None:
         """Enter a state; remembered in the story."""
-        self.story.append((now, self.state, state, cause))
+        self.remember(state, cause, now)
         self.state = state
         self.since = now
+
+    def remember(self, state: ChildState, cause: str, now: float) -> None:
+        """A line of the story: how it comes into this state.  The oldest one makes room."""
+        if len(self.story) == _STORY_LENGTH:
+            del self.story[0]
+        self.story.append((now, self.state, state, cause))
 
     def bury(self) -> None:
         """The exit that had come in has had its turn."""

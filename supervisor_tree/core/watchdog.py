@@ -165,7 +165,7 @@ def fired(sup: Supervisor, child: Child, stimulus: TimerFired, now: float) -> No
 
 def _hit(sup: Supervisor, child: Child, watch: Watch, by: str, now: float) -> None:
     watch.hit = by
-    child.story.append((now, child.state, child.state, f"watchdog: {by}"))
+    child.remember(child.state, f"watchdog: {by}", now)
     silent_s = round(now - watch.heard, 3)
     detail = {"budget": by, "label": watch.label, "silent_s": silent_s}
     sup.tree.publish(EventName.CHILD_UNRESPONSIVE, child, detail)

@@ -65,6 +65,10 @@ class Course(Protocol):
         """A line for the host's log."""
         ...
 
+    def environment(self, path: str, generation: int) -> Mapping[str, str]:
+        """The keys of a child's environment that only the host sets."""
+        ...
+
     def begin_shutdown(self, *, timeout_s: float | None = None) -> None:
         """Stop the tree and end; what is left after `timeout_s` is ended by force."""
         ...
@@ -146,7 +150,9 @@ class Desk:
     def owned(self, path: str) -> dict[str, str]:
         """The variables that the host has set for the child's present life, if it has one."""
         life = self._host.driver.life_of(path)
-        return {} if life is None else dict(life.environment)
+        if life is None:
+            return {}
+        return {**self._host.environment(path, life.generation), **life.variables}
 
     def unmet(self, path: str) -> list[str]:
         """What the child's present life is not ready without (see `readiness`)."""

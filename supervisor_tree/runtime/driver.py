@@ -65,7 +65,7 @@ from supervisor_tree.runtime.listeners import variables
 from supervisor_tree.runtime.lives import Life, Outside
 from supervisor_tree.runtime.notify import BEAT, Datagram
 from supervisor_tree.runtime.reactor import Reactor
-from supervisor_tree.runtime.readiness import Probes, conditions_of
+from supervisor_tree.runtime.readiness import Probes, conditions_of, without
 
 __all__ = ["Driver"]
 
@@ -172,7 +172,7 @@ class Driver:
         """No line will show this life to be ready (see `logs.awaited`)."""
         life = self.lives.get((path, generation))
         if life is not None and "log" in life.unmet:
-            life.unmet = life.unmet - {"log"} | {"pattern"}
+            life.unmet = without(life.unmet | {"pattern"}, "log")
 
     def life_of(self, path: str) -> Life | None:
         """The present life of a child, if it has a process."""
@@ -315,7 +315,7 @@ class Driver:
                 yield WatchdogTriggered(life.path, life.generation)
 
     def _meets(self, life: Life, condition: str) -> Iterator[Stimulus]:
-        life.unmet.discard(condition)
+        life.unmet = without(life.unmet, condition)
         if condition == "notify":
             self._awaited.discard((life.path, life.generation))
         if not life.unmet:
@@ -387,17 +387,15 @@ class Driver:
                 ("unlaunched", path, generation), 0.0, lambda: self.absorb([failed], [])
             )
             return
-        environment = dict(self._outside.environment(path, generation)) | variables(sockets)
-        life.environment = environment
-        if spec.watchdog is not None and spec.watchdog.idle is not None:
-            environment["WATCHDOG_USEC"] = str(round(spec.watchdog.idle * 1e6))
+        if sockets:
+            life.sockets = variables(sockets)
         self._launcher.launch(
             Launch(
                 path=path,
                 generation=generation,
                 spec=spec,
                 args=action.args,
-                environment=environment,
+                environment={**self._outside.environment(path, generation), **life.variables},
                 sockets=tuple(one for _, one in sockets),
                 code=action.code,
                 cgroup=self._confined(path, generation, spec),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from supervisor_tree.control.holds import Asker
@@ -25,13 +25,21 @@ class Life:
     pid: int | None = None
     start_ticks: int = 0
     ready: bool = False
-    unmet: set[str] = field(default_factory=set)
+    unmet: frozenset[str] = frozenset()
     status: str = ""
     busy: str = ""  # what it says it is busy with
     failed: bool = False
     ignored: bool = False
     inbox: bool = False  # it takes messages of the bus
-    environment: Mapping[str, str] = field(default_factory=dict)  # what the host sets of it
+    sockets: Mapping[str, str] | None = None  # what it is told of those that it listens on
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its specification makes the host set in its environment."""
+        found, watchdog = dict(self.sockets or {}), self.spec.watchdog
+        if watchdog is not None and watchdog.idle is not None:
+            found["WATCHDOG_USEC"] = str(round(watchdog.idle * 1e6))
+        return found
 
 
 class Outside(Protocol):

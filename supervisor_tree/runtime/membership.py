@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -208,7 +207,11 @@ class Membership:
         remove_inbox(self._run_dir, path)
 
     def _remove_inboxes(self) -> None:
-        shutil.rmtree(self._run_dir / "inbox", ignore_errors=True)
+        directory = self._run_dir / "inbox"
+        with contextlib.suppress(OSError):
+            for file in list(directory.iterdir()):
+                file.unlink(missing_ok=True)
+            directory.rmdir()
 
     def _is_gone(self, path: str) -> bool:
         """Nobody will start it again.

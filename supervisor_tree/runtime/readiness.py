@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 
 from supervisor_tree.core.specs import ChildSpec, Readiness, Ready
 
-__all__ = ["Probes", "conditions_of"]
+__all__ = ["Probes", "conditions_of", "without"]
 
 _PROBE_S = 0.1
 _ATTEMPT_S = 3.0  # without any answer, before another attempt is made
@@ -36,12 +36,21 @@ class _Loop(Protocol):
     def cancel(self, key: Hashable) -> None: ...
 
 
-def conditions_of(spec: ChildSpec) -> set[str]:
+_known: dict[frozenset[str], frozenset[str]] = {}
+
+
+def without(conditions: frozenset[str], *met: str) -> frozenset[str]:
+    """What is left of them.  There are few such sets, and thousands of lives share them."""
+    left = conditions.difference(met)
+    return _known.setdefault(left, left)
+
+
+def conditions_of(spec: ChildSpec) -> frozenset[str]:
     """What a life of this child has to meet to be ready."""
     asked = spec.ready
     named = {"tcp": asked.tcp is not None, "log": asked.log is not None, "delay": asked.delay > 0}
     named["notify"] = spec.readiness_or_default is Readiness.NOTIFY
-    return {word for word, wanted in named.items() if wanted}
+    return without(frozenset(word for word, wanted in named.items() if wanted))
 
 
 class Probes:

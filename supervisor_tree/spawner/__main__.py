@@ -1,11 +1,10 @@
-"""The spawner's process: `python -m supervisor_tree.spawner --fd N --config-fd N`.
+"""The spawner's process: `python -m supervisor_tree.spawner SOCKET CONFIG`, two descriptors.
 
 Only `SpawnerLauncher` starts it; there is nothing here for people to run.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
@@ -30,10 +29,7 @@ _FAULTS = {
 
 def main() -> None:
     """Preload, then serve the root."""
-    parser = argparse.ArgumentParser(prog="supervisor_tree.spawner")
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--config-fd", type=int, required=True)
-    options = parser.parse_args()
+    socket_fd, config_fd = map(int, sys.argv[1:])
     # What is meant for the host (Ctrl-C, a service manager's TERM) is the root's to handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, HOST_SIGNALS)
     # Nothing to undo in each child, which has a handler of its own.
@@ -46,17 +42,17 @@ def main() -> None:
     slot = MarkSlot()
     set_title("spawner")
     kernel.become_subreaper()
-    for fd in (options.fd, options.config_fd):
+    for fd in (socket_fd, config_fd):
         os.set_inheritable(fd, False)
-    config = Config.load(options.config_fd)
+    config = Config.load(config_fd)
     for fd in (config.lease_read, config.lease_write):
         os.set_inheritable(fd, False)
     sys.path[:0] = config.sys_path
-    channel = Channel(socket.socket(fileno=options.fd))
-    done = _preload(config, channel, options.config_fd)
+    channel = Channel(socket.socket(fileno=socket_fd))
+    done = _preload(config, channel, config_fd)
     # What nobody can mean for it; a module's own processes have not inherited this.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
-    os.close(options.config_fd)
+    os.close(config_fd)
     _open_standard_descriptors()  # a module may have closed some
     spawner = Spawner(config, channel, slot)
     required = {name for name, must in config.modules if must}
@@ -93,8 +89,7 @@ def _preload(config: Config, channel: Channel, config_fd: int) -> Preload:
         for kept in (fd, config_fd, config.lease_read, config.lease_write):
             os.set_inheritable(kept, True)
         flags = ["-P", "-m", "supervisor_tree.spawner"]
-        options = ["--fd", str(fd), "--config-fd", str(config_fd)]
-        os.execv(sys.executable, [sys.executable, *flags, *options])
+        os.execv(sys.executable, [sys.executable, *flags, str(fd), str(config_fd)])
 
 
 if __name__ == "__main__":

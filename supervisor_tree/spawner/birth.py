@@ -191,8 +191,8 @@ def _posix_spawn(sources: Sequence[int]) -> int:
         places = (_SOCKET_FD, _CONFIG_FD, _LEASE_READ_FD, _LEASE_WRITE_FD)
         actions = [(os.POSIX_SPAWN_DUP2, a, b) for a, b in zip(moved, places, strict=True)]
         # -P: the directory the host was started in is not searched for modules.
-        command = [sys.executable, "-P", "-m", "supervisor_tree.spawner"]
-        command += ["--fd", str(_SOCKET_FD), "--config-fd", str(_CONFIG_FD)]
+        descriptors = [str(_SOCKET_FD), str(_CONFIG_FD)]
+        command = [sys.executable, "-P", "-m", "supervisor_tree.spawner", *descriptors]
         return os.posix_spawn(
             sys.executable,
             command,

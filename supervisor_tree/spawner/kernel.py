@@ -29,6 +29,7 @@ __all__ = [
     "disposition",
     "drop_capabilities",
     "forbid_new_privileges",
+    "give_back_memory",
     "has_ended",
     "is_ended",
     "last_words",
@@ -98,6 +99,13 @@ def close_from(first: int) -> None:
         for name in os.listdir("/proc/self/fd"):
             if int(name) >= first:
                 os.closerange(int(name), int(name) + 1)
+
+
+def give_back_memory() -> None:
+    """What is free on the heap goes to the kernel (malloc_trim(3)); only glibc has it."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def default_internal_signals() -> None:
