@@ -119,7 +119,7 @@ class Supervisor:
                 if not self._advance(lane, lane.work):
                     return
             elif lane.mailbox:
-                self._take(lane, lane.mailbox.popleft())
+                self._take(lane, lane.mailbox.pop(0))
             elif not starts.resume(self, lane):
                 return
 

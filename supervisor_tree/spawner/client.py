@@ -299,8 +299,7 @@ class SpawnerLauncher:
                 if record is None:
                     discard(notice)
                     return
-                record.pid = notice.pid
-                record.start_ticks = notice.start_ticks
+                record.born(notice)
             case Exited() | LaunchFailed():
                 if record is None:
                     return
@@ -315,7 +314,7 @@ class SpawnerLauncher:
         key = (frame[1], frame[2])
         record = self._records.get(key)
         if record is not None and frame[0] in ("stop", "kill"):
-            record.asked.add(frame[0])
+            record.asked |= {frame[0]}
         if record is not None and record.spawner is None:
             if key in self._waiting and record.asked:
                 self._waiting.remove(key)

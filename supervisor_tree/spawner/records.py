@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from socket import socket
 from typing import ClassVar
 
@@ -20,6 +20,9 @@ from supervisor_tree.spawner.scope import Warden
 __all__ = ["Patience", "Record", "Suspicion", "children_marked", "discard", "duplicates", "obey"]
 
 
+_GIVEN: Mapping[str, str] = {}
+
+
 @dataclass(slots=True)
 class Record:
     """One life.  `pid` is 0 until its birth is told; `asked` holds "stop" and "kill"."""
@@ -28,7 +31,20 @@ class Record:
     spawner: SpawnerProcess | None
     pid: int = 0
     start_ticks: int = 0
-    asked: set[str] = field(default_factory=set)
+    asked: frozenset[str] = frozenset()
+
+    def born(self, notice: Spawned) -> None:
+        """The process is there.  What it was given is not needed a second time."""
+        self.pid, self.start_ticks = notice.pid, notice.start_ticks
+        launch = self.launch
+        self.launch = Launch(
+            path=launch.path,
+            generation=launch.generation,
+            spec=launch.spec,
+            environment=_GIVEN,
+            code=launch.code,
+            cgroup=launch.cgroup,
+        )
 
     def life(self) -> Life:
         """The same for a Warden, of a child of this process.  Raises OSError without a pidfd."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
-__all__ = ["Counters", "LogStats", "PipeRoom", "Stream", "StreamLife"]
+from supervisor_tree.core.specs import Logs
+
+__all__ = ["Counters", "LogStats", "PipeRoom", "Stream", "StreamLife", "limits_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,13 @@ class StreamLife:
     logs: dict[str, Any]  # core.specs.Logs
     streams: list[Stream]
     awaited: str = ""  # a regular expression for the line that shows that it is ready
+
+
+@lru_cache(maxsize=1000)
+def limits_of(logs: Logs, redact: tuple[str, ...]) -> dict[str, Any]:
+    """As the logger is told of them, `redact` before their own; who has the same shares it."""
+    patterns = tuple(dict.fromkeys((*redact, *logs.redact)))
+    return asdict(replace(logs, redact=patterns))
 
 
 class PipeRoom:

@@ -23,7 +23,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from supervisor_tree.core.lifecycle import EventName, LifecycleEvent
@@ -32,7 +32,14 @@ from supervisor_tree.runtime.infrastructure import LOGGER
 from supervisor_tree.runtime.logs.door import Door
 from supervisor_tree.runtime.logs.hostlog import OwnLines
 from supervisor_tree.runtime.logs.rest import write_rest
-from supervisor_tree.runtime.logs.state import Counters, LogStats, PipeRoom, Stream, StreamLife
+from supervisor_tree.runtime.logs.state import (
+    Counters,
+    LogStats,
+    PipeRoom,
+    Stream,
+    StreamLife,
+    limits_of,
+)
 from supervisor_tree.runtime.logs.wire import (
     Disconnected,
     Journal,
@@ -160,9 +167,8 @@ class LogStreams:
         awaited: str = "",
     ) -> None:
         """Take over the read ends of one life's output (-1: there is none)."""
-        limits = logs or Logs()
-        limits = replace(limits, redact=tuple(dict.fromkeys((*self._redact, *limits.redact))))
-        life = StreamLife(path, generation, pid, asdict(limits), [], awaited)
+        limits = limits_of(logs or Logs(), self._redact)
+        life = StreamLife(path, generation, pid, limits, [], awaited)
         key, self._next_key = self._next_key, self._next_key + 2
         for number, (name, fd) in enumerate((("stdout", stdout), ("stderr", stderr))):
             if fd < 0:
