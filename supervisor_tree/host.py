@@ -204,7 +204,7 @@ class Host:
     def _open_control(self, keeper: BusKeeper) -> None:
         desk, tell = Desk(self), self.chronicle.tell
         self.desk = desk
-        self.diagnosis.open(desk, self.reactor, self._leftovers)
+        self.diagnosis.open(desk, self.reactor, self._leftovers, self.directory.ended)
         self.applier = Applier(self, desk, tell)
         run_dir, undertakings = self.settings.run_dir, self.applier.undertakings
         self.reloader = Reloader(run_dir, desk, undertakings, self.service, tell)

@@ -156,8 +156,10 @@ def _plan_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _unread_lines(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     """Why `status` says "config stale" though nothing would change."""
-    if not found["changes"] and not found["host"] and facts["stale_files"]:
-        files = ", ".join(map(clean, facts["stale_files"][:3]))
+    broken = {each["file"] for each in found["left_out"]}
+    unread = [file for file in facts["stale_files"] if file not in broken]
+    if not found["changes"] and not found["host"] and unread:
+        files = ", ".join(map(clean, unread[:3]))
         yield f"({files}: another text that means the same; `apply` takes note of it)"
 
 

@@ -191,7 +191,7 @@ def _leftovers(run_dir: Path) -> Finding:
     if not found:
         return Finding("leftovers", "ok", "no process of an earlier host is left")
     named = ", ".join(f"{one.pid} ({one.path})" for one in found[:5])
-    advice = "`run` ends them before it starts anything"
+    advice = "the next `run` ends them, unless `host.leftovers` is `leave`"
     return Finding("leftovers", "warn", f"{len(found)} of a host that died: {named}", advice)
 
 

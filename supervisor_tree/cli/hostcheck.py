@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from supervisor_tree.cli.currency import config_facts
 from supervisor_tree.cli.finding import Finding
 from supervisor_tree.cli.reporting import live_leaks
 from supervisor_tree.cli.unitcheck import check_unit, read_unit, unit_file, unit_of
@@ -31,7 +32,7 @@ _RECENT_S = 86_400.0
 def examine_host(host: Mapping[str, Any], client: ControlClient) -> Iterator[Finding]:
     """All that a running host has to say; `host` is its answer to `health`."""
     yield _safe_mode(host)
-    yield _configuration(host["left_out"])
+    yield _configuration(config_facts(client)["left_out"])
     yield from _source(client)
     yield from check_records(Path(host["state_dir"]), host["instance"])
     yield from _lost(client.request("lost_records"), host["state_dir"])
@@ -56,13 +57,14 @@ def _safe_mode(host: Mapping[str, Any]) -> Finding:
 
 
 def _configuration(left_out: Sequence[Mapping[str, Any]]) -> Finding:
-    """Included files whose children the operator wants, and the host has not."""
+    """Included files that are broken: their children are not there, or not there the next time."""
     name = "configuration"
     if not left_out:
         return Finding(name, "ok", "no included file was left out")
     more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
     message = clean(f"{left_out_words(left_out[0])}{more}")
-    return Finding(name, "fail", message, "mend the file (`check` finds all), then `apply`")
+    result = "warn" if all(each["goes_on"] for each in left_out) else "fail"
+    return Finding(name, result, message, "mend the file (`check` finds all), then `apply`")
 
 
 def _source(client: ControlClient) -> Iterator[Finding]:

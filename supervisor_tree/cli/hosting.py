@@ -127,8 +127,9 @@ def health(options: Namespace) -> int:
     from supervisor_tree.cli.currency import config_facts, config_lines, shown_file  # noqa: PLC0415
 
     with connect(options) as client:
-        facts = config_facts(client) | client.request("health")
-    missing, left_out = facts["not_ready"], facts["left_out"]
+        told = client.request("health")
+        facts = told | config_facts(client)  # which has those files too whose children go on
+    missing, left_out = facts["not_ready"], told["left_out"]
     reasons = [f"{missing} not ready: {few(facts['missing'], count=missing)}"] if missing else []
     if left_out:
         files = "1 file" if len(left_out) == 1 else f"{len(left_out)} files"

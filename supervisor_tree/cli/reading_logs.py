@@ -157,7 +157,7 @@ def _follow(  # noqa: PLR0913, PLR0917
                         followers[one] = stack.enter_context(follower)
             fresh = [line for follower in followers.values() for line in follower.poll()]
             fresh.sort(key=lambda line: line.ts)
-            if first and since is None:
+            if first and (since is None or count is not None):
                 fresh = fresh[-before:] if before else []
             first = False
             several = len(followers) > 1 or options.all

@@ -172,14 +172,16 @@ def leaks(options: Namespace) -> int:
         with connect(options) as client:
             ledger = client.request("leaks")
             living = live_leaks(client)
+        advice = "look what they are, then end them by hand: kill PID"
     except NoHost:
         run_dir = resolve_run_dir(options.run_dir, None)
         former = former_host(run_dir)
         if former is None:
             raise
         ledger, living = LeakLedger(former.state_dir).entries(), _left_by(run_dir)
+        advice = "the next `run` ends them, unless `host.leftovers` is `leave`; or: kill PID"
     answer = {"living": living, "ledger": ledger}
-    say(options, answer, _leak_lines(living, ledger))
+    say(options, answer, _leak_lines(living, ledger, advice))
     return OperationFailed.exit_code if living else 0
 
 
@@ -235,7 +237,9 @@ def _lives(pid: int) -> bool:
     return content[content.rindex(b")") + 2 :][:1] not in (b"Z", b"X")
 
 
-def _leak_lines(living: list[dict[str, Any]], ledger: list[dict[str, Any]]) -> Iterator[str]:
+def _leak_lines(
+    living: list[dict[str, Any]], ledger: list[dict[str, Any]], advice: str
+) -> Iterator[str]:
     if not living and not ledger:
         yield "no process has outlived or escaped its scope"
         return
@@ -246,7 +250,7 @@ def _leak_lines(living: list[dict[str, Any]], ledger: list[dict[str, Any]]) -> I
                 f"  pid {each['pid']} of {clean(each['path'])} #{each['generation']} "
                 f"({each['of']}): {clean(each['command'])}"
             )
-        yield "  -> look what they are, then end them by hand: kill PID"
+        yield f"  -> {advice}"
     if ledger:
         yield "had escaped"
         for each in ledger:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["UNCLEAN_ALLOWED", "WINDOW_S", "Boot", "is_safe_mode", "unclean"]
+__all__ = ["STOPPED", "UNCLEAN_ALLOWED", "WINDOW_S", "Boot", "is_safe_mode", "unclean"]
 
 UNCLEAN_ALLOWED = 2  # the third is one too many
 WINDOW_S = 300.0
+STOPPED = "stopped"  # the outcome of a life that an operator, or a service manager, has ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +29,19 @@ class Boot:
 
 
 def unclean(boots: Iterable[Boot], wall: float) -> list[Boot]:
-    """Those within the window whose end nobody has written down.
+    """Those within the window whose end nobody has written down, and after which none was stopped.
 
-    A clock that was set back makes a boot look as if it were still to come: it counts.
+    `boots` are in the order in which they began: one that was stopped in order shows that it is
+    not the tree which ends the host.  A clock that was set back makes a boot look as if it were
+    still to come: it counts.
     """
-    return [
-        boot
-        for boot in boots
-        if boot.outcome is None and not boot.lives and boot.began >= wall - WINDOW_S
-    ]
+    found: list[Boot] = []
+    for boot in boots:
+        if boot.outcome == STOPPED:
+            found.clear()
+        elif boot.outcome is None and not boot.lives and boot.began >= wall - WINDOW_S:
+            found.append(boot)
+    return found
 
 
 def is_safe_mode(boots: Iterable[Boot], wall: float) -> bool:

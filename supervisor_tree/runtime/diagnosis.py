@@ -26,6 +26,8 @@ from supervisor_tree.runtime.state import Leftover
 
 __all__ = ["Diagnosis"]
 
+_MOST_TOLD = 20  # processes, one by one
+
 
 class Diagnosis:
     """Of one host.  `begin` when its directories are its own, `open` when its parts are there."""
@@ -53,11 +55,24 @@ class Diagnosis:
             )
         return safe_mode
 
-    def open(self, desk: Desk, reactor: Reactor, leftovers: Sequence[Leftover]) -> None:
+    def open(
+        self,
+        desk: Desk,
+        reactor: Reactor,
+        leftovers: Sequence[Leftover],
+        ended: Sequence[Leftover],
+    ) -> None:
         """The host's parts are there, and so are `leftovers`, which are left alone."""
         self._desk = desk
         self._reports = Reports(self._settings.state_dir / "reports")
         self._reporter = Reporter(desk, reactor, self._reports, self._chronicle)
+        for left in ended[:_MOST_TOLD]:
+            self._chronicle.tell(
+                f"ended, of a former life of this host: pid {left.pid} of {left.path} "
+                f"({left.command.strip()})"
+            )
+        if len(ended) > _MOST_TOLD:
+            self._chronicle.tell(f"and {len(ended) - _MOST_TOLD} more of them")
         for left in leftovers:
             self._chronicle.tell(
                 f"left alone, of a former life of this host: pid {left.pid} of {left.path} "

@@ -51,11 +51,12 @@ class RunDirectory:
         self._lock = RunDirectoryLock(path)
         self._kept: list[_Kept] = []
         self._problem = ""
+        self.ended: list[Leftover] = []
 
     def enter(self, *, leave: bool = False, **facts: Any) -> list[Leftover]:
         """Take the lock, naming `facts` in it, and end what a former host has left behind.
 
-        With `leave` it is left alone, and returned.
+        That is in `ended` then.  With `leave` it is left alone, and returned.
         Raises AlreadyRunning, or ConfigError if there can be no lock here.
         """
         try:
@@ -72,7 +73,7 @@ class RunDirectory:
             )
         if leave:
             return find_leftovers(self.path)
-        end_leftovers(self.path)
+        self.ended = end_leftovers(self.path)
         return []
 
     def keep(self, path: Path, put_back: Callable[[], None], *, replaceable: bool = False) -> None:

@@ -143,14 +143,17 @@ def find_leftovers(run_dir: Path) -> list[Leftover]:
     return found
 
 
-def end_leftovers(run_dir: Path) -> None:
+def end_leftovers(run_dir: Path) -> list[Leftover]:
     """SIGKILL what a former host of this run directory has left behind, until it is gone."""
+    ended: dict[int, Leftover] = {}
     for _ in range(100):
         leftovers = find_leftovers(run_dir)
         if not leftovers:
-            return
+            break
         for leftover in leftovers:
+            ended.setdefault(leftover.pid, leftover)
             leftover.kill()
+    return list(ended.values())
 
 
 def _owner(pid: int, leaders: dict[int, str], marks: Sequence[bytes]) -> str | None:

@@ -162,6 +162,19 @@ def test_a_sub_tree_is_followed_with_children_that_come_later(host):
         assert follower.wait(DEADLINE_S) == 130
 
 
+@pytest.mark.parametrize("since", [(), ("--since", format_time(START))])
+def test_following_begins_with_as_many_lines_as_were_asked_for(log_dir, since):
+    command = [COMMAND, "logs", "--log-dir", str(log_dir), "-f", "-n", "2", *since, "/a"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        try:
+            first = [follower.stdout.readline().rstrip() for _ in range(2)]
+            assert [line.rpartition(" ")[2] for line in first] == ["three", "error"]
+        finally:
+            follower.send_signal(signal.SIGINT)
+        assert follower.wait(DEADLINE_S) == 130
+
+
 def test_usr1_begins_a_new_file_where_logrotate_has_moved_the_old_one(host):
     file = Path(file_of(host.ask("health")["log_dir"], "/talker"))
     moved = file.with_suffix(".log.1")

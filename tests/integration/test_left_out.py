@@ -101,3 +101,18 @@ def test_a_file_that_is_mended_and_applied_is_not_missing_any_more(host, tmp_pat
     host.wait_ready("/kid2")
     assert host.tell("health").stdout == "running\n"
     assert "left out" not in host.tell("status").stdout
+
+
+def test_a_broken_file_whose_child_goes_on_is_told_of_and_not_called_harmless(host, tmp_path):
+    (tmp_path / "agents" / "kid2.yaml").unlink()
+    assert host.tell("apply").returncode == 0
+    broken = tmp_path / "agents" / "kid.yaml"
+    broken.write_text("id: [kid\n")
+    assert "means the same" not in host.tell("plan").stdout
+    assert host.tell("apply").returncode == 1
+    assert "left out, and /kid goes on as it was" in host.tell("health").stdout
+    assert host.tell("health").returncode == 0
+    findings = json.loads(host.tell("--json", "doctor").stdout)
+    (found,) = [each for each in findings if each["check"] == "configuration"]
+    assert found["result"] == "warn"
+    assert "/kid goes on as it was" in found["message"]

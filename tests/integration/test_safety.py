@@ -294,12 +294,14 @@ def test_leftovers_of_a_former_life_are_ended_or_left_as_the_policy_says(tmp_pat
         os.kill(spawner, signal.SIGKILL)
     leftover = os.pidfd_open(pid)
     try:
-        for _ in range(2):  # the policy holds for what two lives ago has left, too
+        for life in range(2):  # the policy holds for what two lives ago has left, too
             with RunningHost(config, tmp_path) as host:
                 host.wait_ready("/calm")
                 living = json.loads(host.tell("--json", "leaks").stdout)["living"]
                 if policy == "kill":
                     assert living == []
+                    told = f"ended, of a former life of this host: pid {pid} of /calm"
+                    assert (told in host.output) is (life == 0)
                 else:
                     assert [(each["pid"], each["of"]) for each in living] == [
                         (pid, "a former host")

@@ -1,36 +1,43 @@
-"""When a host leaves its tree alone because its last lives were cut off."""
+"""When a host leaves its tree alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from supervisor_tree.core.breaker import WINDOW_S, Boot, is_safe_mode, unclean
+from supervisor_tree.core.breaker import STOPPED, WINDOW_S, Boot, is_safe_mode, unclean
 
-NOW = 1_000_000.0
+NOW = 1000.0
+CUT = None
 
 
-def cut_off(ago_s: float) -> Boot:
-    return Boot(began=NOW - ago_s)
+def boots(*outcomes: str | None, apart: float = 10.0) -> list[Boot]:
+    count = len(outcomes)
+    return [
+        Boot(began=NOW - apart * (count - number), outcome=outcome)
+        for number, outcome in enumerate(outcomes)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("boots", "safe"),
+    ("outcomes", "counted"),
     [
-        ([], False),
-        ([cut_off(200), cut_off(100)], False),
-        ([cut_off(200), cut_off(100), cut_off(1)], True),
-        ([cut_off(WINDOW_S), cut_off(100), cut_off(1)], True),
-        ([cut_off(WINDOW_S + 1), cut_off(100), cut_off(1)], False),
-        ([cut_off(200), Boot(began=NOW - 100, outcome="stopped"), cut_off(1)], False),
-        ([cut_off(200), Boot(began=NOW - 100, lives=True), cut_off(1)], False),
-        ([cut_off(-50), cut_off(100), cut_off(1)], True),
+        ((), 0),
+        ((CUT, CUT), 2),
+        ((CUT, CUT, CUT), 3),
+        ((CUT, CUT, CUT, STOPPED), 0),
+        ((CUT, CUT, CUT, STOPPED, CUT), 1),
+        ((CUT, "gave_up", CUT, "forced", CUT), 3),
     ],
-    ids=["none", "two", "three", "edge", "too old", "one in order", "one lives", "clock set back"],
 )
-def test_three_lives_that_were_cut_off_within_five_minutes_are_one_too_many(boots, safe):
-    assert is_safe_mode(boots, NOW) is safe
+def test_lives_that_were_cut_off_count_until_one_was_stopped_in_order(outcomes, counted):
+    assert len(unclean(boots(*outcomes), NOW)) == counted
+    assert is_safe_mode(boots(*outcomes), NOW) is (counted > 2)
 
 
-def test_those_that_count_are_named():
-    boots = [cut_off(400), cut_off(10), Boot(began=NOW - 5, outcome="forced")]
-    assert unclean(boots, NOW) == [boots[1]]
+def test_what_is_long_ago_or_lives_does_not_count():
+    assert unclean(boots(CUT, CUT, CUT, apart=WINDOW_S + 1), NOW) == []
+    assert unclean([Boot(began=NOW - 1, lives=True)], NOW) == []
+
+
+def test_a_clock_that_was_set_back_hides_nothing():
+    assert is_safe_mode([Boot(began=NOW + 1e6)] * 3, NOW)
