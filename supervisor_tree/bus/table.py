@@ -36,6 +36,7 @@ from supervisor_tree.bus.mailbox import Sender
 from supervisor_tree.bus.place import is_shared
 from supervisor_tree.bus.ways import Interceptors
 from supervisor_tree.core.specs import Acl, OnFull
+from supervisor_tree.files import create_anew
 
 __all__ = ["End", "Flag", "Life", "MemberTable", "TableWriter", "table_path"]
 
@@ -238,7 +239,7 @@ def _map_new(path: Path, data: bytes) -> mmap.mmap:
 
     Its room is taken first: a store to a page that a full disk has none for is a SIGBUS.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = create_anew(path)
     try:
         if is_shared(path.parent):
             os.fchmod(fd, 0o644)

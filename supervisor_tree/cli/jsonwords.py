@@ -32,15 +32,27 @@ def _refuse(word: str) -> NoReturn:
 
 
 def plain(value: Any) -> Any:
-    """A message with what JSON has no form for as text: bytes, and numbers that are none."""
+    """A message with what JSON has no form for as text: bytes, and numbers that are none.
+
+    So is one that is nested too deep for JSON to be written.
+    """
+    try:
+        found = _plain(value)
+        json.dumps(found)
+    except RecursionError:
+        return "(nested too deep to be shown)"
+    return found
+
+
+def _plain(value: Any) -> Any:
     match value:
         case dict():
             return {
-                key if isinstance(key, str) else str(plain(key)): plain(item)
+                key if isinstance(key, str) else str(_plain(key)): _plain(item)
                 for key, item in value.items()
             }
         case list() | tuple():
-            return [plain(item) for item in value]
+            return [_plain(item) for item in value]
         case bytes():
             return value.decode("utf-8", "backslashreplace")
         case float() if not math.isfinite(value):

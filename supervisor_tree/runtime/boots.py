@@ -6,7 +6,6 @@ which the power goes.  A ledger that cannot be read or written never keeps a hos
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from supervisor_tree.control.events import rfc3339
 from supervisor_tree.core.breaker import Boot, is_safe_mode, unclean
-from supervisor_tree.files import read_regular
+from supervisor_tree.files import read_regular, write_whole
 from supervisor_tree.runtime.lock import boot_id, start_ticks
 
 __all__ = ["BootLedger", "read_boots"]
@@ -74,19 +73,11 @@ class BootLedger:
 
     def _write(self) -> None:
         content = json.dumps({"boots": [*self._former, self._own]}, indent=1).encode()
-        new = self.path.with_suffix(".new")
         try:
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-            new.replace(self.path)
+            write_whole(self.path, content, durable=True)
             self.problem = ""
         except OSError as error:
             self.problem = f"cannot write {self.path}: {error.strerror}"
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
 
 
 def read_boots(state_dir: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from supervisor_tree.core.specs import Backoff, ChildSpec, Limits
 from supervisor_tree.core.stimuli import MemoryExceeded, StartChildRequested, Stimulus
+from supervisor_tree.files import write_whole
 from supervisor_tree.runtime.cgroups import Cgroup, Territory, needs
 from supervisor_tree.runtime.sharing import share
 
@@ -123,10 +124,8 @@ class Confinement:
         self._ceilings = {key: limit for key, limit in ceilings.items() if key in lives}
         there = {(path, generation): (pid, ticks) for path, generation, pid, ticks in children}
         rows = [[*key, *there[key], limit] for key, limit in self._ceilings.items() if key in there]
-        fresh = self._file.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full disk; with the next child it is tried again
-            fresh.write_text(json.dumps(rows))
-            fresh.replace(self._file)
+            write_whole(self._file, json.dumps(rows).encode())
 
     def measured(self, text: str) -> Iterator[Stimulus]:
         """What the meter has said of a life."""

@@ -21,6 +21,7 @@ from supervisor_tree.core.specs import (
     StartMode,
     SupervisorSpec,
 )
+from supervisor_tree.files import write_whole
 from supervisor_tree.runtime.settings import HostSettings
 
 __all__ = [
@@ -122,9 +123,7 @@ def _next_era(state_dir: Path, wall: float) -> int:
     with contextlib.suppress(OSError, ValueError):
         former = int(file.read_text())
     era = max(int(wall), former + 1)
-    new = file.with_suffix(".new")
-    new.write_text(f"{era}\n")
-    new.replace(file)
+    write_whole(file, f"{era}\n".encode())
     return era
 
 

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor_tree.files import read_regular
+from supervisor_tree.files import read_regular, write_whole
 
 __all__ = ["LeakLedger"]
 
 _KEPT = 1000
 _ENTRY = {"time": str, "path": str, "generation": int, "pid": int, "command": str, "ended": bool}
+# A pipe of that name that nobody reads is an error, and does not hold the host up.
+_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_BYTES = 500_000  # of the file, before it is written anew with those that are kept
 
 
@@ -54,15 +56,13 @@ class LeakLedger:
         anew = self._bytes + len(data) > _MOST_BYTES
         if anew:
             data = b"".join(json.dumps(entry).encode() + b"\n" for entry in self._entries)
-        path = self.path.with_suffix(".new") if anew else self.path
-        flags = os.O_TRUNC if anew else os.O_APPEND
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
-            with open(fd, "wb") as file:
-                file.write(data)
             if anew:
-                path.replace(self.path)
+                write_whole(self.path, data)
                 self._bytes = 0
+            else:
+                with open(os.open(self.path, _APPENDING, 0o600), "wb") as file:
+                    file.write(data)
             self._bytes += len(data)
         except OSError:
             self.lost += len(found)

@@ -6,12 +6,13 @@ users' own data and is shown to nobody but the host's user.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgpack
+
+from supervisor_tree.files import write_whole
 
 __all__ = ["DeadLetters"]
 
@@ -37,15 +38,7 @@ class DeadLetters:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         packed: bytes = msgpack.packb(dict(facts), default=repr)
         path = self._path(number)
-        new = path.with_suffix(".new")
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(packed)
-            new.replace(path)
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise
+        write_whole(path, packed)
         self._sizes[number] = len(packed)
         while len(self._sizes) > _MAX_LETTERS or sum(self._sizes.values()) > _MAX_BYTES:
             self.discard(next(iter(self._sizes)))

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from supervisor_tree.files import write_whole
+
 __all__ = ["KEPT", "Reports", "read_report", "report_files"]
 
 KEPT = 20
@@ -41,18 +43,10 @@ class Reports:
         whose = _UNSAFE.sub(".", str(content["path"]).strip("/"))[:_LONGEST]
         name = f"{stamp}Z-{self._count}-{content['kind']}{f'-{whose}' if whose else ''}{_SUFFIX}"
         path = self.directory / name
-        new = path.with_suffix(".new")
         data = json.dumps(content, default=repr).encode("utf-8", "backslashreplace")
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                with os.fdopen(fd, "wb") as file:
-                    file.write(data[:MOST_BYTES])
-                new.replace(path)
-            except OSError:
-                new.unlink(missing_ok=True)
-                raise
+            write_whole(path, data[:MOST_BYTES])
             for old in report_files(self.directory)[:-KEPT]:
                 old.unlink(missing_ok=True)
         except OSError as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supervisor_tree.files import read_regular
+from supervisor_tree.files import read_regular, write_whole
 from supervisor_tree.runtime.lock import boot_id, start_ticks
 
 __all__ = ["Leftover", "StateFile", "end_leftovers", "find_leftovers", "former", "living_root"]
@@ -67,15 +67,11 @@ class StateFile:
             "children": [list(child) for child in children],
             "former": self._former,
         }
-        fresh = self.path.with_suffix(".new")
         try:
-            fresh.write_text(json.dumps(content))
-            fresh.replace(self.path)
+            write_whole(self.path, json.dumps(content).encode())
             problem = ""
         except OSError as error:
             problem = error.strerror or str(error)
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
         news, self.problem = problem != self.problem, problem
         return news
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from supervisor_tree.agents.agent import Agent, Ignore
 from supervisor_tree.agents.context import Context
 from supervisor_tree.control.holds import Hold
-from supervisor_tree.files import read_regular
+from supervisor_tree.files import create_anew, read_regular
 
 __all__ = ["Remembered", "Saver", "read_holds", "write_holds"]
 
@@ -75,7 +75,7 @@ def write_holds(directory: Path, number: int, holds: Iterable[Mapping[str, Any]]
     fresh = file.with_suffix(".new")
     content = json.dumps({"version": _VERSION, "holds": list(holds)}, indent=1)
     try:
-        with open(fresh, "w", encoding="utf-8", opener=_private) as stream:
+        with open(create_anew(fresh), "w", encoding="utf-8") as stream:
             stream.write(content + "\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -166,7 +166,3 @@ def _sync(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)

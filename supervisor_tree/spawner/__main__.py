@@ -42,6 +42,7 @@ def main() -> None:
     slot = MarkSlot()
     set_title("spawner")
     kernel.become_subreaper()
+    kernel.be_woken_when_parent_ends()  # one that was stopped has the tree to end then
     for fd in (socket_fd, config_fd):
         os.set_inheritable(fd, False)
     config = Config.load(config_fd)

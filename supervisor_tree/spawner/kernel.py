@@ -22,6 +22,7 @@ __all__ = [
     "Ended",
     "Timer",
     "allow_proc_access",
+    "be_woken_when_parent_ends",
     "become_subreaper",
     "boot_time_ticks",
     "close_from",
@@ -46,6 +47,7 @@ __all__ = [
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
@@ -75,6 +77,11 @@ def _checked(result: int) -> int:
 def become_subreaper() -> None:
     """Have orphaned descendants handed to this process (PR_SET_CHILD_SUBREAPER)."""
     _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def be_woken_when_parent_ends() -> None:
+    """SIGCONT at the end of the parent: whoever was stopped goes on then (PR_SET_PDEATHSIG)."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0))
 
 
 def allow_proc_access() -> None:

@@ -118,9 +118,9 @@ def test_cgroups_of_a_host_that_was_killed_are_removed_by_the_next(tmp_path: Pat
     with RunningHost(config, tmp_path) as host:
         ready(host, "/a")
         leaf, facts = leaf_of("a#1"), host.ask("health")
-        os.kill(facts["spawner_pid"], signal.SIGSTOP)  # it cannot tidy up
-        host.process.kill()
+        os.kill(host.process.pid, signal.SIGSTOP)  # nobody can tidy up
         os.kill(facts["spawner_pid"], signal.SIGKILL)
+        host.process.kill()
         host.process.wait(20)
     (leaf.parent / "b#7").mkdir()
     with RunningHost(config, tmp_path) as host:

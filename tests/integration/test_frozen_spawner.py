@@ -6,7 +6,10 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.integration.hosting import RunningHost
+from tests.integration.spawning import DEADLINE_S, gone_within
 
 
 def write(tmp_path: Path) -> Path:
@@ -42,3 +45,14 @@ def test_a_host_whose_spawner_is_frozen_stops_all_the_same(tmp_path):
         host.wait_ready("/b")
         os.kill(spawner_of(host), signal.SIGSTOP)
         assert host.stop(deadline_s=60) == 0, host.output
+
+
+@pytest.mark.kills_the_root
+def test_a_frozen_spawner_ends_the_tree_all_the_same_when_the_root_is_killed(tmp_path):
+    with RunningHost(write(tmp_path), tmp_path) as host:
+        host.wait_ready("/b")
+        pids = [host.row(path)["pid"] for path in ("/a", "/b")]
+        os.kill(spawner_of(host), signal.SIGSTOP)
+        host.process.kill()
+        host.process.wait(DEADLINE_S)
+        assert gone_within(DEADLINE_S, pids)

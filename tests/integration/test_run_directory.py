@@ -284,3 +284,18 @@ def test_a_terminal_that_goes_away_is_written_to_no_more() -> None:
     assert not console.waiting
     console.close()
     os.close(writer)
+
+
+def test_a_pipe_in_the_place_of_what_a_host_writes_does_not_hold_it_up(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text(
+        "version: 1\ntree: {children: [{id: a, command: [sleep, '1000']}]}\n"
+    )
+    with RunningHost(tmp_path / "host.yaml", tmp_path) as host:
+        host.wait_ready("/a")
+        for name in ("state.new", "members.new", "ceilings.new"):
+            if not (host.run_dir / name).exists():
+                os.mkfifo(host.run_dir / name)
+        for _ in range(3):
+            assert host.tell("restart", "/a", "--timeout", "20s").returncode == 0
+        assert host.tell("health").returncode == 0
+        assert host.stop() == 0, host.output

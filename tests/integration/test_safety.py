@@ -288,10 +288,10 @@ def test_leftovers_of_a_former_life_are_ended_or_left_as_the_policy_says(tmp_pat
         host.wait_ready("/calm")
         pid = host.row("/calm")["pid"]
         spawner = json.loads(host.tell("--json", "health").stdout)["spawner_pid"]
-        os.kill(spawner, signal.SIGSTOP)  # so that nobody is left to end what the root leaves
+        os.kill(host.process.pid, signal.SIGSTOP)  # so that it makes no other spawner
+        os.kill(spawner, signal.SIGKILL)
         host.process.kill()
         host.process.wait(DEADLINE_S)
-        os.kill(spawner, signal.SIGKILL)
     leftover = os.pidfd_open(pid)
     try:
         for life in range(2):  # the policy holds for what two lives ago has left, too

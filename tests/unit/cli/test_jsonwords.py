@@ -43,3 +43,10 @@ def test_what_json_has_no_form_for_is_shown_as_text():
     value = {1: b"a\xff", "x": [float("nan"), (True, None, 1.5)]}
     assert plain(value) == {"1": "a\\xff", "x": ["nan", [True, None, 1.5]]}
     assert plain(object()).startswith("<object")
+
+
+def test_what_is_nested_too_deep_is_said_to_be_so():
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert plain(deep) == "(nested too deep to be shown)"
