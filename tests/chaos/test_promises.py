@@ -232,7 +232,7 @@ def test_when_root_and_spawner_are_killed_agents_end_and_the_next_run_starts_cle
         wait_until((tmp_path / "run" / "state.json").exists, 10, "the state file")
         for pid in (tree.pid, spawner):
             os.kill(pid, signal.SIGSTOP)
-        for pid in (tree.pid, spawner):
+        for pid in (spawner, tree.pid):  # it would be woken by the end of the root
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: is_gone(pids["/agent"]), 5 + BUSY_S, "the agent has ended")
         assert not is_gone(pids["/p"])
