@@ -133,8 +133,12 @@ def test_when_the_root_is_killed_every_process_of_every_scope_is_gone(tmp_path: 
     )
     with running(tmp_path, family, stubborn, ChildSpec(id="agent", agent=waits)) as tree:
         wait_until(up.exists, 10, "the family is complete")
-        before = marked(tmp_path)
-        assert sum("sleep 100" in command for command in before.values()) >= 4, before
+        sleeps = "sleep 100"
+        wait_until(
+            lambda: sum(sleeps in command for command in marked(tmp_path).values()) >= 4,
+            10,
+            "the stubborn one is complete as well",
+        )
         tree_pids = [entry["pid"] for entry in tree.status() if entry["pid"]]
         os.kill(tree.pid, signal.SIGKILL)
         wait_until(lambda: not marked(tmp_path), GONE_S + BUSY_S, "all processes are gone")
