@@ -192,9 +192,10 @@ class LiveDirectory:
     def _reason(self, member: Member) -> str:
         """From the event, or if the subscription did not hold yet, from the table."""
         told = self._reasons.pop(Sender(member.path, member.generation), None)
-        end = self._table.last_end(member.path) if told is None else None
-        same = end is not None and end.generation == member.generation
-        return told or (end.reason if end is not None and same else "gone")
+        if told is not None:
+            return told
+        end = self._table.last_end(member.path)
+        return end.reason if end is not None and end.generation == member.generation else "gone"
 
     def _tell(self, change: Change) -> None:
         for watcher in list(self._watchers):

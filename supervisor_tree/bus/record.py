@@ -17,6 +17,7 @@ import msgpack
 
 from supervisor_tree.bus.mailbox import Sender, one_more_death
 from supervisor_tree.bus.place import DEATHS, HAND
+from supervisor_tree.files import write_whole
 
 __all__ = ["Record"]
 
@@ -85,6 +86,4 @@ def _read(ledger: Path) -> dict[Sender, dict[int, int]]:
 
 def _write(ledger: Path, deaths: dict[Sender, dict[int, int]]) -> None:
     rows = [[sender.path, sender.generation, counts] for sender, counts in deaths.items()]
-    new = ledger.with_suffix(".new")
-    new.write_bytes(msgpack.packb(rows))
-    new.replace(ledger)
+    write_whole(ledger, msgpack.packb(rows))

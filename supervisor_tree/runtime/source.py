@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import random
 import sys
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from supervisor_tree.agents.context import Context
 from supervisor_tree.control.client import ControlClient
 from supervisor_tree.errors import ConfigError, SupervisorTreeError, TimedOut, TryAgain
+from supervisor_tree.files import write_whole
 from supervisor_tree.runtime.fetching import FetchFailed, fetch
 from supervisor_tree.runtime.infrastructure import IN_FORCE
 
@@ -178,7 +178,7 @@ class _Kept:
 
     def propose(self, body: bytes) -> None:
         """Write a document that may become the next.  Raises OSError."""
-        _write(self.candidate, body)
+        write_whole(self.candidate, body, durable=True)
 
     def put_in_place(self) -> None:
         """The candidate is what the host goes by from now on; the one before stays for a while.
@@ -187,7 +187,7 @@ class _Kept:
         """
         self._former.unlink(missing_ok=True)
         if self.tree.exists():
-            _write(self._former, self.tree.read_bytes())
+            write_whole(self._former, self.tree.read_bytes(), durable=True)
         self.candidate.replace(self.tree)
 
     def put_back(self) -> None:
@@ -201,16 +201,7 @@ class _Kept:
         """It is in force."""
         self.digest, self.etag = digest, etag
         facts = {"url": self._url, "digest": digest, "etag": etag}
-        _write(self._facts, json.dumps(facts).encode())
-
-
-def _write(file: Path, content: bytes) -> None:
-    fresh = file.with_suffix(".new")
-    with open(fresh, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(file)
+        write_whole(self._facts, json.dumps(facts).encode(), durable=True)
 
 
 def _say(text: str) -> None:

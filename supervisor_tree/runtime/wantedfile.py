@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from supervisor_tree.agents.agent import Agent, Ignore
 from supervisor_tree.agents.context import Context
 from supervisor_tree.control.holds import Hold
-from supervisor_tree.files import create_anew, read_regular
+from supervisor_tree.files import read_regular, write_whole
 
 __all__ = ["Remembered", "Saver", "read_holds", "write_holds"]
 
@@ -72,18 +72,8 @@ def write_holds(directory: Path, number: int, holds: Iterable[Mapping[str, Any]]
     """Make file `number`, and delete those that are old.  Raises OSError."""
     directory.mkdir(mode=0o700, exist_ok=True)
     file = _file(directory, number)
-    fresh = file.with_suffix(".new")
     content = json.dumps({"version": _VERSION, "holds": list(holds)}, indent=1)
-    try:
-        with open(create_anew(fresh), "w", encoding="utf-8") as stream:
-            stream.write(content + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise
+    write_whole(file, f"{content}\n".encode(), durable=True)
     _sync(directory)
     _delete_old(directory)
 
